@@ -1,0 +1,168 @@
+/** Turns measurements into a table and compares them with the goals. */
+import type { BrokerName } from './brokers.ts';
+import type { Garbage } from './garbage.ts';
+import type { Measured } from './load.ts';
+import {
+  CONNECTS_PER_SECOND_MIN,
+  GARBAGE_BYTES_MAX,
+  IDLE_KB_MAX,
+  type Scenario,
+  SUBSCRIPTIONS_COST_RATIO_MAX,
+} from './scenarios.ts';
+import type { PublishCost } from './subscriptions.ts';
+
+/** All runs of one scenario against one broker; `error` when there was no result. */
+export interface Result {
+  readonly scenario: Scenario;
+  readonly broker: BrokerName;
+  readonly runs: readonly Measured[];
+  readonly error?: string;
+}
+
+export interface Goal {
+  readonly what: string;
+  readonly measured: number;
+  readonly goal: string;
+  readonly met: boolean;
+}
+
+/** What the scenario is about, per second. */
+export function rateOf(scenario: Scenario, run: Measured): number {
+  if (scenario.measures === 'idle') return run.connectsPerSecond;
+  return scenario.measures === 'published' ? run.publishedPerSecond : run.receivedPerSecond;
+}
+
+/** The run in the middle by rate; the lower one of two. */
+export function medianRun(result: Result): Measured | undefined {
+  const sorted = result.runs.toSorted((a, b) => rateOf(result.scenario, a) - rateOf(result.scenario, b));
+  return sorted[Math.floor((sorted.length - 1) / 2)];
+}
+
+/** Sluice's median rate over Mosquitto's; undefined where one of them did not run. */
+function timesMosquitto(results: readonly Result[], result: Result): number | undefined {
+  const other = results.find(
+    ({ broker, scenario }) => broker === 'mosquitto' && scenario === result.scenario,
+  );
+  const [mine, theirs] = [medianRun(result), other && medianRun(other)];
+  if (mine === undefined || theirs === undefined) return undefined;
+  return rateOf(result.scenario, mine) / rateOf(result.scenario, theirs);
+}
+
+const COLUMNS = [
+  'scenario',
+  'broker',
+  'rate/s',
+  'range',
+  'CPU µs',
+  'p50 µs',
+  'p99 µs',
+  'RSS MB',
+  '× Mosq.',
+  'goal',
+  '',
+];
+
+/** One line for each scenario and broker. */
+export function renderResults(results: readonly Result[]): string {
+  const rows = results.map((result) => rowOf(results, result));
+  return renderTable([COLUMNS, ...rows]);
+}
+
+function rowOf(results: readonly Result[], result: Result): string[] {
+  const { scenario, broker } = result;
+  const run = medianRun(result);
+  if (run === undefined) return [scenario.title, broker, result.error?.split('\n')[0] ?? 'no result'];
+  const rates = result.runs.map((one) => rateOf(scenario, one));
+  const range = rates.length > 1 ? `${short(Math.min(...rates))}–${short(Math.max(...rates))}` : '';
+  const times = timesMosquitto(results, result);
+  const goal = broker === 'sluice' ? scenario.timesMosquittoMin : undefined;
+  const remarks: string[] = [];
+  if (goal !== undefined && times !== undefined) remarks.push(times >= goal ? 'met' : 'MISSED');
+  if (scenario.measures === 'idle') remarks.push(`${run.kbPerConnection.toFixed(2)} KB each`);
+  const lost = result.runs.reduce((sum, one) => sum + one.lost + one.unacknowledged, 0);
+  if (lost > 0) remarks.push(`${lost} LOST`);
+  return [
+    scenario.title,
+    broker,
+    short(rateOf(scenario, run)),
+    range,
+    run.cpuUsPerMessage.toFixed(2),
+    run.p50Us.toFixed(0),
+    run.p99Us.toFixed(0),
+    run.rssMb.toFixed(0),
+    times === undefined ? '' : times.toFixed(2),
+    goal === undefined ? '' : `≥ ${goal}`,
+    remarks.join(', '),
+  ];
+}
+
+/** Sluice against every goal that this run can judge. */
+export function judge(
+  results: readonly Result[],
+  garbage: readonly Garbage[],
+  costs: readonly PublishCost[],
+): Goal[] {
+  const goals: Goal[] = [];
+  for (const result of results.filter(({ broker }) => broker === 'sluice')) {
+    const { scenario } = result;
+    const times = timesMosquitto(results, result);
+    const run = medianRun(result);
+    if (scenario.timesMosquittoMin !== undefined && times !== undefined) {
+      goals.push(atLeast(`${scenario.title}, times Mosquitto`, times, scenario.timesMosquittoMin));
+    }
+    if (scenario.measures === 'idle' && run !== undefined) {
+      goals.push(atMost('KB for an idle connection', run.kbPerConnection, IDLE_KB_MAX));
+      goals.push(
+        atLeast('connects a second without password', run.connectsPerSecond, CONNECTS_PER_SECOND_MIN),
+      );
+    }
+  }
+  for (const { scenario, bytesPerMessage } of garbage) {
+    goals.push(atMost(`bytes of garbage per message, ${scenario}`, bytesPerMessage, GARBAGE_BYTES_MAX));
+  }
+  if (costs.length > 1) {
+    const ratio = costs[costs.length - 1].cpuUsPerPublish / costs[0].cpuUsPerPublish;
+    goals.push(
+      atMost('publish cost with the most subscriptions over the fewest', ratio, SUBSCRIPTIONS_COST_RATIO_MAX),
+    );
+  }
+  return goals;
+}
+
+function atLeast(what: string, measured: number, min: number): Goal {
+  return { what, measured, goal: `≥ ${min}`, met: measured >= min };
+}
+
+function atMost(what: string, measured: number, max: number): Goal {
+  return { what, measured, goal: `≤ ${max}`, met: measured <= max };
+}
+
+export function renderGoals(goals: readonly Goal[]): string {
+  const rows = goals.map(({ what, measured, goal, met }) => [
+    what,
+    measured.toFixed(2),
+    goal,
+    met ? 'met' : 'MISSED',
+  ]);
+  return renderTable([['goal', 'measured', 'wanted', ''], ...rows]);
+}
+
+/** Pads columns to equal width; the first two are left-aligned, as is a last remark. */
+function renderTable(rows: readonly (readonly string[])[]): string {
+  const columns = Math.max(...rows.map((row) => row.length));
+  const widths = Array.from({ length: columns }, (_, at) =>
+    Math.max(...rows.map((row) => (row[at] ?? '').length)),
+  );
+  const last = columns - 1;
+  const lines = rows.map((row) =>
+    row
+      .map((cell, at) => (at < 1 || at === last ? cell.padEnd(widths[at]) : cell.padStart(widths[at])))
+      .join('  '),
+  );
+  return lines.map((line) => line.trimEnd()).join('\n');
+}
+
+function short(value: number): string {
+  if (value >= 1e6) return `${(value / 1e6).toFixed(2)} M`;
+  return value >= 1e4 ? `${(value / 1e3).toFixed(0)} k` : value.toFixed(0);
+}

@@ -1,0 +1,57 @@
+/** Builds the broker from its parts. */
+import type { Config, ListenerConfig } from '../config/types.ts';
+import { MemoryStore } from '../persistence/memory.ts';
+import { Broker } from '../src/broker/broker.ts';
+import type { Door } from '../src/connection/door.ts';
+import type { Clock } from '../src/interfaces/clock.ts';
+import type { Log } from '../src/interfaces/log.ts';
+import type { Wire, WireEvents } from '../src/interfaces/transport.ts';
+import type { Access } from './access.ts';
+import { readVersion } from './version.ts';
+
+/** What the doors and the signals need of the broker. */
+export interface Core {
+  accept(wire: Wire, listener: ListenerConfig): WireEvents;
+  close(): Promise<void>;
+}
+
+export interface CoreParts {
+  readonly log: Log;
+  readonly clock: Clock;
+  readonly access: Access;
+}
+
+/** Starts a broker on a store in memory. */
+export async function openCore(config: Config, { log, clock, access }: CoreParts): Promise<Core> {
+  const broker = new Broker({
+    authenticator: access.authenticator,
+    authorizer: access.authorizer,
+    store: new MemoryStore(),
+    clock,
+    log,
+    limits: config.limits,
+    settings: {
+      payloadFormatCheck: config.payloadFormatCheck,
+      queueQos0: config.queueQos0,
+      deniedPublish: config.deniedPublish,
+      responseInformation: config.responseInformation,
+      sysIntervalSeconds: config.sys.intervalSeconds,
+      version: `sluice version ${readVersion()}`,
+    },
+  });
+  await broker.start();
+  const doors = new Map<ListenerConfig, Door>();
+  const doorOf = (listener: ListenerConfig): Door => {
+    let door = doors.get(listener);
+    if (door === undefined) {
+      const { connectionsMax = 0, ...limits } = listener.limits;
+      door = broker.door(listener.url, { versions: listener.versions, connectionsMax, limits });
+      doors.set(listener, door);
+    }
+    return door;
+  };
+  return {
+    accept: (wire, listener) => broker.accept(wire, doorOf(listener)),
+    close: () => broker.close(),
+  };
+}

@@ -1,0 +1,159 @@
+/**
+ * The log: JSON lines, one event each, written by a worker thread into files that rotate by size and count, or to
+ * standard output. While it goes to a file, warnings and errors are shown on the terminal too.
+ */
+import { once } from 'node:events';
+import { accessSync, constants, mkdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { pino } from 'pino';
+import { prettyFactory } from 'pino-pretty';
+import type { LogConfig } from '../config/types.ts';
+import { ConfigError } from '../src/errors.ts';
+import type { Log } from '../src/interfaces/log.ts';
+import { safeFields } from './log-fields.ts';
+
+/** Where text goes that people read: process.stdout and process.stderr, or a test's own. */
+export interface Output {
+  write(text: string): unknown;
+  readonly isTTY?: boolean;
+}
+
+export interface LogOutputs {
+  readonly stdout: Output;
+  readonly stderr: Output;
+}
+
+type FileStream = ReturnType<typeof pino.transport>;
+
+const FILE_MODE = 0o640;
+const DIRECTORY_MODE = 0o750;
+
+export class Logger implements Log {
+  readonly #config: LogConfig;
+  readonly #stderr: Output;
+  readonly #pino: pino.Logger;
+  #file: FileStream | null;
+  #closed = false;
+
+  /** Opens the log; a folder that is missing is made. Throws ConfigError when it cannot be written. */
+  static async open(config: LogConfig, outputs: LogOutputs): Promise<Logger> {
+    const file = config.file === '' ? null : await openFile(config);
+    return new Logger(config, outputs, file);
+  }
+
+  private constructor(config: LogConfig, outputs: LogOutputs, file: FileStream | null) {
+    this.#config = config;
+    this.#stderr = outputs.stderr;
+    this.#file = file;
+    if (file !== null) this.#watch(file);
+    const streams: pino.StreamEntry[] = [];
+    if (file === null) {
+      streams.push({ level: config.level, stream: terminal(config, outputs.stdout) });
+    } else {
+      streams.push({ level: config.level, stream: { write: (line) => this.#file?.write(line) } });
+      const shown = config.level === 'error' ? 'error' : 'warn';
+      streams.push({ level: shown, stream: terminal(config, outputs.stderr) });
+    }
+    this.#pino = pino(
+      {
+        level: config.level,
+        base: null,
+        messageKey: 'event',
+        timestamp: pino.stdTimeFunctions.isoTime,
+        formatters: { level: (label) => ({ level: label }) },
+      },
+      pino.multistream(streams),
+    );
+  }
+
+  debug(event: string, fields?: object): void {
+    this.#write('debug', event, fields);
+  }
+
+  info(event: string, fields?: object): void {
+    this.#write('info', event, fields);
+  }
+
+  warn(event: string, fields?: object): void {
+    this.#write('warn', event, fields);
+  }
+
+  error(event: string, fields?: object): void {
+    this.#write('error', event, fields);
+  }
+
+  /** Opens the file anew, for when another program moved it away. The old one stays in use if that fails. */
+  async reopen(): Promise<void> {
+    const old = this.#file;
+    if (old === null || this.#closed) return;
+    const opened = await openFile(this.#config);
+    this.#watch(opened);
+    this.#file = opened;
+    await endStream(old);
+  }
+
+  /** Resolves when everything logged before is in the file. Later lines are dropped. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    const file = this.#file;
+    this.#file = null;
+    if (file !== null) await endStream(file);
+  }
+
+  #write(level: 'debug' | 'info' | 'warn' | 'error', event: string, fields: object | undefined): void {
+    if (this.#closed || !this.#pino.isLevelEnabled(level)) return;
+    this.#pino[level](fields === undefined ? {} : safeFields(fields), event);
+  }
+
+  /** A full disk must not stop the broker, but somebody has to hear of it. */
+  #watch(file: FileStream): void {
+    file.on('error', (error: Error) => {
+      this.#stderr.write(`sluice: the log cannot be written: ${error.message}\n`);
+    });
+  }
+}
+
+async function openFile(config: LogConfig): Promise<FileStream> {
+  const remedy = 'Make its folder writable, or set log.file to another path or to "" for standard output';
+  try {
+    const directory = dirname(config.file);
+    mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
+    accessSync(directory, constants.W_OK | constants.X_OK);
+    const stream = pino.transport({
+      target: 'pino-roll',
+      options: {
+        file: config.file,
+        size: `${config.maxSizeBytes}b`,
+        // pino-roll counts the files beside the current one.
+        limit: { count: config.maxFiles - 1, removeOtherLogFiles: true },
+        mode: FILE_MODE,
+      },
+    });
+    await once(stream, 'ready');
+    return stream;
+  } catch (error) {
+    const problem = `the log file ${config.file} cannot be opened (${(error as Error).message})`;
+    throw new ConfigError('log.file', problem, remedy);
+  }
+}
+
+async function endStream(stream: FileStream): Promise<void> {
+  const closed = once(stream, 'close');
+  stream.end();
+  await closed;
+}
+
+/** Readable lines for people, JSON lines for programs. */
+function terminal(config: LogConfig, output: Output): pino.DestinationStream {
+  const isTerminal = output.isTTY === true;
+  const isPretty = config.pretty === 'always' || (config.pretty === 'auto' && isTerminal);
+  if (!isPretty) return { write: (line) => output.write(line) };
+  const format = prettyFactory({
+    colorize: isTerminal,
+    messageKey: 'event',
+    singleLine: true,
+    translateTime: 'SYS:HH:MM:ss.l',
+  });
+  return { write: (line) => output.write(format(JSON.parse(line))) };
+}

@@ -1,0 +1,127 @@
+/** The command line: what can be asked for, and what an exit code means (0 done, 1 failed, 2 not understood). */
+import { Command, CommanderError, Option } from 'commander';
+import { describeOptions, type OptionRow, renderMarkdown } from '../config/describe.ts';
+import { loadConfig } from '../config/load.ts';
+import { kebab } from '../config/options.ts';
+import { ConfigErrors, nearest, printable } from '../config/problems.ts';
+import type { Config } from '../config/types.ts';
+import { ConfigError } from '../src/errors.ts';
+import { writeAtomically } from './files.ts';
+import { registerPasswd } from './passwd.ts';
+import { readVersion } from './version.ts';
+
+const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
+
+/**
+ * Runs one command.
+ * @param args the words behind `sluice`
+ * @returns the exit code
+ */
+export async function main(args: readonly string[]): Promise<number> {
+  const program = createProgram();
+  if (args.length === 0) {
+    program.outputHelp();
+    return 0;
+  }
+  try {
+    await program.parseAsync(normaliseFlags(args), { from: 'user' });
+    return Number(process.exitCode ?? 0);
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT_USAGE;
+    if (!(error instanceof ConfigErrors || error instanceof ConfigError)) throw error;
+    process.stderr.write(`sluice: ${error.message}\n`);
+    return EXIT_FAILED;
+  }
+}
+
+/** The tree of commands. */
+export function createProgram(): Command {
+  const program = new Command('sluice')
+    .description('A secure MQTT broker for TCP, TLS, WebSocket and unix sockets.')
+    .version(readVersion(), '--version', 'print the version')
+    .helpOption('-h, --help', 'print help')
+    .helpCommand(false);
+  // Set before the commands are added: they inherit it.
+  program.exitOverride().configureOutput({ outputError: (text, write) => write(withSuggestion(text)) });
+  program.showSuggestionAfterError(false);
+
+  const serve = program
+    .command('serve')
+    .description('Run the broker. Without a file: on loopback only, for trying things out.');
+  addConfigFlags(serve);
+  // What only one command needs is loaded by that command.
+  serve.action(async (flags: Record<string, string | true>) => {
+    const config = toConfig(flags);
+    const { serveUntilStopped } = await import('./serve.ts');
+    await serveUntilStopped(config);
+  });
+
+  const check = program
+    .command('check')
+    .description('Look for mistakes in the configuration and the files it names; start nothing.');
+  addConfigFlags(check);
+  check.action((flags: Record<string, string | true>) => runCheck(toConfig(flags)));
+
+  registerPasswd(program);
+
+  program
+    .command('config-docs [file]', { hidden: true })
+    .description('Print the configuration reference, or write it to a file.')
+    .action((file: string | undefined) => {
+      if (file === undefined) process.stdout.write(renderMarkdown());
+      else writeAtomically(file, renderMarkdown(), 0o644);
+    });
+  return program;
+}
+
+async function runCheck(config: Config): Promise<void> {
+  const { checkFiles } = await import('./check.ts');
+  const problems = checkFiles(config);
+  if (problems.length > 0) throw new ConfigErrors(problems);
+  process.stdout.write('ok\n');
+}
+
+function addConfigFlags(command: Command): void {
+  command.option('-c, --config <file>', 'configuration file (YAML); default: none, local-only mode');
+  for (const row of describeOptions()) command.addOption(toFlag(row));
+}
+
+function toFlag(row: OptionRow): Option {
+  const placeholder = row.isSwitch ? '[true|false]' : '<value>';
+  const text = `${row.doc} Accepts ${row.accepts}. Default: ${row.defaultText}. Variable: ${row.env}`;
+  return new Option(`${row.flag} ${placeholder}`, text);
+}
+
+function toConfig(options: Record<string, string | true>): Config {
+  const { config: file, ...given } = options;
+  const flags = Object.fromEntries(Object.entries(given).map(([key, value]) => [key, String(value)]));
+  const env = process.env;
+  return loadConfig(file === undefined ? { env, flags } : { file: String(file), env, flags });
+}
+
+/** `--limits.queue-messages-max` and `--limits.queueMessagesMax` are the same flag. */
+function normaliseFlags(args: readonly string[]): string[] {
+  const byKebab = new Map(describeOptions().map((row) => [`--${kebab(row.key)}`, row.flag]));
+  const end = args.indexOf('--');
+  return args.map((arg, index) => {
+    if (end !== -1 && index >= end) return arg;
+    const [name, ...rest] = arg.split('=');
+    const flag = byKebab.get(name);
+    return flag === undefined ? arg : [flag, ...rest].join('=');
+  });
+}
+
+/** Commander names the unknown word; the nearest one that exists is worth more than the list. */
+function withSuggestion(text: string): string {
+  const unknown = /^error: unknown (option|command) '([^']*)'/.exec(text);
+  const message = printable(text.trimEnd().replace(/^error: /, ''));
+  if (unknown === null) return `sluice: ${message}\n`;
+  const known =
+    unknown[1] === 'command'
+      ? ['serve', 'check', 'passwd']
+      : ['--config', '--help', '--version', ...describeOptions().map((row) => row.flag)];
+  const meant = nearest(unknown[2].split('=')[0], known);
+  const remedy = meant === null ? 'Ask the command for --help' : `Did you mean ${meant}?`;
+  return `sluice: ${message}. ${remedy}\n`;
+}

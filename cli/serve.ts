@@ -1,0 +1,200 @@
+/** `sluice serve`, the composition root: builds every part, opens the doors, and takes it all down again. */
+import { setTimeout as wait } from 'node:timers/promises';
+import { DEV_CERTS_DIRECTORY } from '../config/load.ts';
+import { ConfigErrors } from '../config/problems.ts';
+import type { Config } from '../config/types.ts';
+import { ConfigError } from '../src/errors.ts';
+import type { Address } from '../src/interfaces/transport.ts';
+import { Access } from './access.ts';
+import { checkFiles } from './check.ts';
+import { type Core, openCore } from './compose.ts';
+import { createDoor, type Door, describeDoor } from './doors.ts';
+import { LimitedLog } from './log-limit.ts';
+import { Logger, type LogOutputs } from './logger.ts';
+import { SystemClock } from './system-clock.ts';
+
+/** A broker that serves. */
+export interface Running {
+  readonly addresses: readonly Address[];
+  readonly log: LimitedLog;
+  /** Reads passwords, rules and certificates again and opens the log anew. Never throws; faults are logged. */
+  reload(): Promise<void>;
+  /** Says goodbye to every client, gives them `shutdownGraceSeconds`, and resolves when nothing is left. */
+  close(): Promise<void>;
+  /** Resolves when what was logged is written. Nothing is logged after it. */
+  flush(): Promise<void>;
+}
+
+const MS_PER_SECOND = 1_000;
+const CRASH_FLUSH_MS = 2_000;
+
+/**
+ * Starts everything, or nothing: rejects with `ConfigErrors` or `ConfigError` that name every fault found.
+ * Prints one line for each door, then `ready`.
+ */
+export async function serve(config: Config, outputs: LogOutputs): Promise<Running> {
+  const devAuthority = config.devCertificates ? await makeDevCertificates() : null;
+  const problems = checkFiles(config);
+  if (problems.length > 0) throw new ConfigErrors(problems);
+  const logger = await Logger.open(config.log, outputs);
+  const clock = new SystemClock();
+  const log = new LimitedLog(logger, clock);
+  const undo: (() => Promise<void> | void)[] = [() => logger.close(), () => log.close()];
+  try {
+    const access = new Access(config.auth, log);
+    undo.push(() => access.close());
+    const core = await openCore(config, { log, clock, access });
+    undo.push(() => core.close());
+    const doors = await openDoors(config, core, log);
+    for (const { door, address } of doors) {
+      outputs.stdout.write(`${describeDoor(door.listener, address.url, devAuthority)}\n`);
+    }
+    if (config.localOnly) outputs.stdout.write(`${LOCAL_ONLY}\n`);
+    outputs.stdout.write('ready\n');
+    log.info('broker.ready', { doors: doors.map(({ address }) => address.url) });
+    return new RunningBroker(config, doors, core, access, log, logger);
+  } catch (error) {
+    for (const step of undo.reverse()) await step();
+    throw error;
+  }
+}
+
+const LOCAL_ONLY =
+  'local-only mode: anonymous clients from this machine; give a configuration with -c for more';
+
+/** The authority that clients have to trust, or null when the certificates in place are not ours. */
+async function makeDevCertificates(): Promise<string | null> {
+  // Loaded only here: it brings a polyfill along that a broker with certificates of its own has no use for.
+  const { ensureDevCertificates } = await import('./certificates.ts');
+  const { ca, development } = await ensureDevCertificates(DEV_CERTS_DIRECTORY, Date.now());
+  return development ? ca : null;
+}
+
+interface OpenDoor {
+  readonly door: Door;
+  readonly address: Address;
+}
+
+/** Opens all doors or none: where one fails, those that opened are closed again and every fault is told. */
+async function openDoors(config: Config, core: Core, log: LimitedLog): Promise<OpenDoor[]> {
+  const opening = config.listeners.map(async (listener): Promise<OpenDoor> => {
+    const door = createDoor(listener, config.limits, (error, address) => {
+      log.info('connection.failed', { door: listener.url, address, problem: error.message });
+    });
+    const address = await door.transport.listen((wire) => core.accept(wire, listener));
+    return { door, address };
+  });
+  const results = await Promise.allSettled(opening);
+  const open = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+  const faults = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
+  if (faults.length === 0) return open;
+  await Promise.all(open.map(({ door }) => door.transport.close(0)));
+  const defect = faults.find((fault) => !(fault instanceof ConfigError));
+  throw defect ?? new ConfigErrors(faults);
+}
+
+class RunningBroker implements Running {
+  readonly addresses: readonly Address[];
+  readonly log: LimitedLog;
+  readonly #graceMs: number;
+  readonly #doors: readonly OpenDoor[];
+  readonly #core: Core;
+  readonly #access: Access;
+  readonly #logger: Logger;
+  #closing: Promise<void> | null = null;
+
+  constructor(
+    config: Config,
+    doors: readonly OpenDoor[],
+    core: Core,
+    access: Access,
+    log: LimitedLog,
+    logger: Logger,
+  ) {
+    this.addresses = doors.map(({ address }) => address);
+    this.log = log;
+    this.#graceMs = config.shutdownGraceSeconds * MS_PER_SECOND;
+    this.#doors = doors;
+    this.#core = core;
+    this.#access = access;
+    this.#logger = logger;
+  }
+
+  async reload(): Promise<void> {
+    this.#access.reload();
+    for (const { door } of this.#doors) {
+      try {
+        door.reload?.();
+      } catch (error) {
+        this.log.error('tls.refused', { door: door.listener.url, problem: (error as Error).message });
+      }
+    }
+    try {
+      await this.#logger.reopen();
+    } catch (error) {
+      this.log.error('log.refused', { problem: (error as Error).message });
+    }
+    this.log.info('broker.reloaded');
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async flush(): Promise<void> {
+    this.log.close();
+    await this.#logger.close();
+  }
+
+  async #close(): Promise<void> {
+    this.log.info('broker.stopping');
+    // The doors stop accepting first, so that nobody comes in while everybody is shown out.
+    const closing = this.#doors.map(({ door }) => door.transport.close(this.#graceMs));
+    await this.#core.close();
+    await Promise.all(closing);
+    await this.#access.close();
+    this.log.info('broker.stopped');
+    await this.flush();
+  }
+}
+
+/**
+ * Serves until SIGTERM or SIGINT (a second one ends it at once); SIGHUP reloads. Resolves when all is closed.
+ * An error that nobody caught is logged and ends the process with code 1: its state cannot be trusted.
+ */
+export async function serveUntilStopped(config: Config): Promise<void> {
+  // A reader of our output that goes away must not take the broker along.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+  let running: Running | null = null;
+  // Before the start, not after: whoever reads "ready" may send a signal at once.
+  process.on('uncaughtException', (error) => void crash(running, error));
+  process.on('SIGHUP', () => void running?.reload());
+  const stopped = untilSignal();
+  running = await serve(config, process);
+  await stopped;
+  await running.close();
+  // Whatever a library left running must not hold the process; its output is already written.
+  setTimeout(() => process.exit(), MS_PER_SECOND).unref();
+}
+
+/** Resolves with the first SIGTERM or SIGINT; the second ends the process. */
+function untilSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    let signals = 0;
+    const stop = (signal: NodeJS.Signals): void => {
+      if (++signals > 1) process.exit(1);
+      process.stdout.write(`stopping on ${signal}\n`);
+      resolve();
+    };
+    process.on('SIGTERM', stop);
+    process.on('SIGINT', stop);
+  });
+}
+
+async function crash(running: Running | null, error: Error): Promise<void> {
+  process.stderr.write(`sluice: stopped by a defect, please report it: ${error.stack ?? error}\n`);
+  running?.log.error('broker.crashed', { error });
+  await Promise.race([running?.flush(), wait(CRASH_FLUSH_MS)]);
+  process.exit(1);
+}

@@ -1,0 +1,108 @@
+/** Reading keys into a table of values: file, environment and flags all go through here, and every problem is kept. */
+import { ConfigError } from '../src/errors.ts';
+import { describeFormat, fits } from './formats.ts';
+import type { Option } from './option.ts';
+import { nearest, printable, showValue } from './problems.ts';
+import { type Tree, toValue } from './yaml-file.ts';
+
+export interface Found {
+  readonly value: unknown;
+  /** `sluice.yaml:12`, `environment SLUICE_…` or `flag --…`. */
+  readonly source: string;
+  readonly tree: Tree;
+}
+
+/** What an error calls a key: `listeners[0].tls.key`. */
+export type Naming = (key: string) => string;
+
+/**
+ * Walks the maps of `tree` along the dotted keys of `options`.
+ * Puts what fits into `found` (a later layer replaces an earlier one) and what does not into `problems`.
+ */
+export function collect(
+  tree: Tree,
+  options: readonly Option[],
+  planned: ReadonlySet<string>,
+  found: Map<string, Found>,
+  problems: ConfigError[],
+  naming: Naming = (key) => key,
+): void {
+  const byKey = new Map(options.map((option) => [option.key, option]));
+  const sections = new Set(options.filter((o) => o.key.includes('.')).map((o) => o.key.split('.')[0]));
+
+  const walk = (map: Tree & { kind: 'map' }, prefix: string): void => {
+    for (const entry of map.entries) {
+      const key = prefix + entry.key;
+      const option = byKey.get(key);
+      if (option !== undefined) {
+        const problem = take(option, entry.tree, found, naming);
+        if (problem !== null) problems.push(problem);
+      } else if (prefix === '' && sections.has(entry.key)) {
+        if (entry.tree.kind === 'map') walk(entry.tree, `${entry.key}.`);
+        else problems.push(notASection(entry.key, entry.tree, naming));
+      } else {
+        problems.push(unknownKey(key, entry.where, entry.tree, byKey.keys(), planned, naming));
+      }
+    }
+  };
+  if (tree.kind === 'map') walk(tree, '');
+}
+
+function take(option: Option, tree: Tree, found: Map<string, Found>, naming: Naming): ConfigError | null {
+  const value = toValue(tree);
+  if (fits(option.format, value)) {
+    found.set(option.key, { value, source: tree.where, tree });
+    return null;
+  }
+  const name = naming(option.key);
+  const where = `${tree.where}: ${name}`;
+  if (value === null) {
+    return new ConfigError(
+      where,
+      'has no value',
+      `Give ${describeFormat(option.format)}, or leave the key out`,
+    );
+  }
+  if (option.format.kind === 'only') {
+    const problem = `${showValue(name, value)} is not available in this version`;
+    return new ConfigError(where, problem, `Leave it out, or give ${JSON.stringify(option.format.value)}`);
+  }
+  const problem = `${showValue(name, value)} does not fit`;
+  return new ConfigError(where, problem, `Give ${describeFormat(option.format)}`);
+}
+
+function notASection(key: string, tree: Tree, naming: Naming): ConfigError {
+  const value = tree.kind === 'value' && tree.value === null ? 'nothing' : showValue(key, toValue(tree));
+  const problem = `${value} stands where a section is expected`;
+  return new ConfigError(
+    `${tree.where}: ${naming(key)}`,
+    problem,
+    'Indent its keys below it, or leave it out',
+  );
+}
+
+function unknownKey(
+  key: string,
+  where: string,
+  tree: Tree,
+  known: Iterable<string>,
+  planned: ReadonlySet<string>,
+  naming: Naming,
+): ConfigError {
+  const name = printable(naming(key));
+  if (planned.has(key)) {
+    return new ConfigError(`${where}: ${name}`, 'not available in this version', 'Leave it out');
+  }
+  const keys = [...known];
+  const meant = nearest(key, keys) ?? keys.find((k) => k.endsWith(`.${key}`) || k === lastPart(key));
+  const remedy = meant === undefined ? 'docs/config.md lists the keys' : `Did you mean ${naming(meant)}?`;
+  return new ConfigError(
+    `${where}: ${name}`,
+    `unknown key with value ${showValue(name, toValue(tree))}`,
+    remedy,
+  );
+}
+
+function lastPart(key: string): string {
+  return key.slice(key.lastIndexOf('.') + 1);
+}

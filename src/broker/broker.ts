@@ -1,0 +1,279 @@
+import { randomBytes } from 'node:crypto';
+import { UnsupportedVersionError } from '../codec/decode.ts';
+import type { ProtocolVersion } from '../codec/packets.ts';
+import { PublishShape } from '../codec/publish-frame.ts';
+import { PublishView } from '../codec/publish-view.ts';
+import { ReasonCode } from '../codec/reason-codes.ts';
+import { Connection } from '../connection/connection.ts';
+import type { Door } from '../connection/door.ts';
+import { Flusher } from '../connection/out-buffer.ts';
+import { ProtocolError } from '../errors.ts';
+import { refuseConnect } from '../handlers/refuse-connect.ts';
+import type { Authenticator, Authorizer } from '../interfaces/auth.ts';
+import type { Clock } from '../interfaces/clock.ts';
+import type { Log } from '../interfaces/log.ts';
+import type { Store } from '../interfaces/store.ts';
+import type { Wire, WireEvents } from '../interfaces/transport.ts';
+import { DEFAULT_LIMITS, type Limits, REFUSED_CONNECTIONS_MAX, SWEEP_INTERVAL_MS } from '../limits.ts';
+import { Router } from '../router/router.ts';
+import { Message } from '../session/message.ts';
+import type { Outgoing } from '../session/outgoing.ts';
+import type { RetainedSource, Session, SessionWill } from '../session/session.ts';
+import type { Subscription } from '../session/subscription.ts';
+import { Statistics } from '../statistics.ts';
+import { RetainKeeper } from './retain-keeper.ts';
+import { Sessions } from './sessions.ts';
+import { type BrokerSettings, DEFAULT_SETTINGS } from './settings.ts';
+import { SysTopics } from './sys-topics.ts';
+
+export interface BrokerOptions {
+  readonly authenticator: Authenticator;
+  readonly authorizer: Authorizer;
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly limits?: Partial<Limits>;
+  readonly settings?: Partial<BrokerSettings>;
+}
+
+/** What a listener may set for its own connections. */
+export interface DoorOptions {
+  readonly versions?: readonly ProtocolVersion[];
+  readonly connectionsMax?: number;
+  readonly limits?: Partial<Limits>;
+}
+
+/** The owner of it all: sessions, routes, connections. Knows no socket, file or wall clock; several live in one process. */
+export class Broker {
+  readonly authenticator: Authenticator;
+  readonly authorizer: Authorizer;
+  readonly store: Store;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly limits: Limits;
+  readonly settings: BrokerSettings;
+  readonly statistics = new Statistics();
+  readonly flusher = new Flusher();
+  readonly router: Router;
+  readonly sessions: Sessions;
+  /** Filled again for every PUBLISH that comes in, and for every one of its own shape that goes out. */
+  readonly publishView: PublishView;
+  readonly shape = new PublishShape();
+  readonly #connections = new Set<Connection>();
+  readonly #byDoor = new Map<Door, number>();
+  readonly #awaitingStore = new Set<Connection>();
+  readonly #retainKeeper: RetainKeeper;
+  readonly #sysTopics: SysTopics;
+  #stops: (() => void)[] = [];
+  #closing = false;
+
+  constructor(options: BrokerOptions) {
+    this.authenticator = options.authenticator;
+    this.authorizer = options.authorizer;
+    this.store = options.store;
+    this.clock = options.clock;
+    this.log = options.log;
+    this.limits = { ...DEFAULT_LIMITS, ...options.limits };
+    this.settings = { ...DEFAULT_SETTINGS, ...options.settings };
+    this.publishView = new PublishView(this.limits.userPropertiesMax);
+    this.router = new Router(this.authorizer, this.statistics, this.clock);
+    const { limits, store, statistics, clock, log } = this;
+    const context = { limits, store, statistics, clock, log, queueQos0: this.settings.queueQos0 };
+    this.sessions = new Sessions(context, this.router, (will, session) => this.#publishWill(will, session));
+    this.#retainKeeper = new RetainKeeper(context, this.router.retained);
+    this.#sysTopics = new SysTopics(this);
+  }
+
+  /** Reads the store and starts the clockwork. Connections may come once it has resolved. */
+  async start(): Promise<void> {
+    const state = await this.store.open(() => this.#storeMoved());
+    this.#retainKeeper.load(state.retained);
+    this.sessions.load(state);
+    this.#stops.push(this.clock.every(SWEEP_INTERVAL_MS, () => this.#sweep()));
+    const { sysIntervalSeconds } = this.settings;
+    if (sysIntervalSeconds === 0) return;
+    this.#sysTopics.publish();
+    this.#stops.push(this.clock.every(sysIntervalSeconds * 1000, () => this.#sysTopics.publish()));
+  }
+
+  /** Says goodbye to every client (0x8B) and closes the store. The transports are closed by whoever opened them. */
+  async close(): Promise<void> {
+    this.#closing = true;
+    for (const stop of this.#stops) stop();
+    this.#stops = [];
+    for (const connection of [...this.#connections]) connection.disconnect(ReasonCode.SERVER_SHUTTING_DOWN);
+    await this.store.close();
+  }
+
+  /** Makes a listener's rules: the broker's limits with the listener's own over them. Give the result to `accept`. */
+  door(name: string, options: DoorOptions = {}): Door {
+    const { versions = [3, 4, 5], connectionsMax = 0, limits } = options;
+    return { name, versions, connectionsMax, limits: { ...this.limits, ...limits } };
+  }
+
+  /** Takes a new wire. Beyond `connectionsMax` it is kept only long enough to be told so. */
+  accept(wire: Wire, door: Door): WireEvents {
+    const connection = new Connection(this, door, wire);
+    this.#connections.add(connection);
+    this.#byDoor.set(door, (this.#byDoor.get(door) ?? 0) + 1);
+    this.statistics.connectionsOpened++;
+    if (this.#closing || this.#connections.size > this.limits.connectionsMax + REFUSED_CONNECTIONS_MAX) {
+      this.statistics.connectionsRefused++;
+      this.log.warn('client.too_many', connection.logFields);
+      wire.abort();
+    }
+    return connection;
+  }
+
+  /** True when this connection is one too many, for the broker or for its listener. */
+  overConnectionsMax(connection: Connection): boolean {
+    const { door } = connection;
+    if (this.#connections.size > this.limits.connectionsMax) return true;
+    return door.connectionsMax > 0 && (this.#byDoor.get(door) ?? 0) > door.connectionsMax;
+  }
+
+  get connections(): ReadonlySet<Connection> {
+    return this.#connections;
+  }
+
+  /** A client id for a client that sent none: 128 random bits, so that nobody guesses another's. [MQTT-3.1.3-6] */
+  assignClientId(): string {
+    return `auto-${randomBytes(16).toString('hex')}`;
+  }
+
+  connectionOpened(connection: Connection): void {
+    const { statistics } = this;
+    statistics.connected++;
+    if (statistics.connected > statistics.connectedMax) statistics.connectedMax = statistics.connected;
+    this.log.info('client.connected', { ...connection.logFields, version: connection.version });
+  }
+
+  /** The peer broke the protocol, or we have a defect: answered, logged, closed. Nobody else notices. */
+  connectionFailed(connection: Connection, error: unknown): void {
+    const known = error instanceof ProtocolError;
+    const reasonCode = known ? error.reasonCode : ReasonCode.UNSPECIFIED_ERROR;
+    const message = error instanceof Error ? error.message : String(error);
+    this.statistics.protocolErrors++;
+    if (known)
+      this.log.warn('client.protocol_error', { ...connection.logFields, reasonCode, error: message });
+    else {
+      const stack = error instanceof Error ? error.stack : undefined;
+      this.log.error('client.internal_error', { ...connection.logFields, error: message, stack });
+    }
+    if (connection.state === 'connected')
+      connection.disconnect(reasonCode, known ? message : 'internal error');
+    else this.#failUnconnected(connection, error, reasonCode, message);
+  }
+
+  /** We end the connection, or it has ended: the session goes on without it. Called once or twice; the second does nothing. */
+  connectionGone(connection: Connection): void {
+    const { session } = connection;
+    if (session === null) return;
+    connection.session = null;
+    this.statistics.connected--;
+    if (session.receiver === connection) this.sessions.disconnected(session, connection.willCancelled);
+  }
+
+  /** The wire is closed. */
+  connectionClosed(connection: Connection, error?: Error): void {
+    this.connectionGone(connection);
+    if (!this.#connections.delete(connection)) return;
+    this.#awaitingStore.delete(connection);
+    const left = (this.#byDoor.get(connection.door) ?? 1) - 1;
+    if (left > 0) this.#byDoor.set(connection.door, left);
+    else this.#byDoor.delete(connection.door);
+    if (connection.clientId === '') return;
+    this.log.info('client.disconnected', { ...connection.logFields, ...(error && { error: error.message }) });
+  }
+
+  /** The connection has packets that wait for the store. */
+  awaitDurable(connection: Connection): void {
+    this.#awaitingStore.add(connection);
+  }
+
+  /** Keeps or clears the topic's retained message; false when a limit forbids it. */
+  retain(out: Outgoing): boolean {
+    return this.#retainKeeper.retain(out);
+  }
+
+  /** The retained messages that a subscription gets, one at a time. Rights are asked when a message is taken. */
+  *retainedFor(subscription: Subscription): RetainedSource {
+    const { session, topicFilter, qos } = subscription;
+    const identifiers = subscription.identifier > 0 ? [subscription.identifier] : null;
+    for (const message of this.router.retained.match(topicFilter)) {
+      if (message.expirySeconds(this.clock.now()) === 0) continue;
+      if (!this.authorizer.may(session.identity, 'receive', message.topic)) continue;
+      yield { message, qos: message.qos < qos ? message.qos : qos, identifiers };
+    }
+  }
+
+  /** Publishes a value of the broker's own, retained but in no store. */
+  publishSys(topic: string, value: string): void {
+    const message = new Message({ topic, payload: Buffer.from(value), qos: 0, retain: true });
+    this.router.retained.set(message);
+    this.router.publishMessage(message, null);
+  }
+
+  #publishWill(will: SessionWill, session: Session): void {
+    const { message, expirySeconds } = will;
+    // Asked again: the right may be gone since CONNECT.
+    if (!this.authorizer.may(session.identity, 'publish', message.topic)) {
+      this.log.warn('will.denied', {
+        clientId: session.clientId,
+        username: session.owner,
+        topic: message.topic,
+      });
+      this.statistics.publishDenied++;
+      return;
+    }
+    const expiresAtMs = expirySeconds < 0 ? 0 : this.clock.now() + expirySeconds * 1000;
+    const fired = expiresAtMs === 0 ? message : new Message({ ...message.fields(), expiresAtMs });
+    if (fired.retain) this.#retainKeeper.keep(fired);
+    this.router.publishMessage(fired, session);
+  }
+
+  #failUnconnected(connection: Connection, error: unknown, reasonCode: number, message: string): void {
+    if (!(error instanceof UnsupportedVersionError)) {
+      connection.close(reasonCode);
+      return;
+    }
+    // [MQTT-3.1.2-2] a client of a later version understands the CONNACK of ours; older ones get that of 3.1.1
+    connection.version = error.protocolLevel >= 5 ? 5 : 4;
+    refuseConnect(connection, reasonCode, message);
+  }
+
+  #storeMoved(): void {
+    const waiting = [...this.#awaitingStore];
+    this.#awaitingStore.clear();
+    for (const connection of waiting) connection.durable();
+  }
+
+  /** Keep alive, CONNECT timeout, will delay, expiry. */
+  #sweep(): void {
+    const now = this.clock.now();
+    for (const connection of this.#connections) {
+      const silentMs = now - connection.lastReceivedAtMs;
+      if (connection.state === 'connected') {
+        // [MQTT-3.1.2-22]
+        if (connection.silenceMaxMs > 0 && silentMs > connection.silenceMaxMs)
+          this.#keepAliveOver(connection);
+        else if (silentMs > SWEEP_INTERVAL_MS) connection.out.trim();
+      } else this.#sweepUnconnected(connection, now);
+    }
+    this.sessions.sweep(now);
+    this.#retainKeeper.sweep(now);
+  }
+
+  #keepAliveOver(connection: Connection): void {
+    this.log.info('client.keep_alive_timeout', connection.logFields);
+    connection.disconnect(ReasonCode.KEEP_ALIVE_TIMEOUT);
+  }
+
+  #sweepUnconnected(connection: Connection, now: number): void {
+    if (connection.state !== 'new') return;
+    if (now - connection.acceptedAtMs <= connection.door.limits.connectTimeoutSeconds * 1000) return;
+    this.log.info('client.connect_timeout', connection.logFields);
+    connection.state = 'closing';
+    connection.wire.abort();
+  }
+}

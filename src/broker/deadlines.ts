@@ -1,0 +1,49 @@
+/** Things that fall due, in buckets of a second: setting and clearing cost the same whatever waits, with no timer for each. */
+export class Deadlines<T> {
+  readonly #buckets = new Map<number, Set<T>>();
+  readonly #bucketOf = new Map<T, number>();
+  #sweptTo = Number.NEGATIVE_INFINITY;
+
+  get size(): number {
+    return this.#bucketOf.size;
+  }
+
+  /** Sets or moves the deadline of `item` to `atMs` (monotonic milliseconds); it falls due up to a second later. */
+  set(item: T, atMs: number): void {
+    this.delete(item);
+    const bucket = Math.max(Math.ceil(atMs / 1000), this.#sweptTo + 1);
+    let items = this.#buckets.get(bucket);
+    if (items === undefined) {
+      items = new Set();
+      this.#buckets.set(bucket, items);
+    }
+    items.add(item);
+    this.#bucketOf.set(item, bucket);
+  }
+
+  delete(item: T): void {
+    const bucket = this.#bucketOf.get(item);
+    if (bucket === undefined) return;
+    this.#bucketOf.delete(item);
+    const items = this.#buckets.get(bucket);
+    items?.delete(item);
+    if (items?.size === 0) this.#buckets.delete(bucket);
+  }
+
+  /** Takes out everything that is due at `nowMs`, earliest first. */
+  due(nowMs: number): T[] {
+    const now = Math.floor(nowMs / 1000);
+    if (now <= this.#sweptTo) return [];
+    this.#sweptTo = now;
+    const due = [...this.#buckets.keys()].filter((bucket) => bucket <= now).sort((a, b) => a - b);
+    const items: T[] = [];
+    for (const bucket of due) {
+      for (const item of this.#buckets.get(bucket)!) {
+        items.push(item);
+        this.#bucketOf.delete(item);
+      }
+      this.#buckets.delete(bucket);
+    }
+    return items;
+  }
+}

@@ -1,0 +1,88 @@
+import type { StoredMessage } from '../interfaces/store.ts';
+import type { RetainedMessages } from '../router/retained.ts';
+import { Message } from '../session/message.ts';
+import type { Outgoing } from '../session/outgoing.ts';
+import type { SessionContext } from '../session/session.ts';
+
+/** Retained messages looked at for expiry in one sweep: a million are gone through in a quarter of an hour. */
+const SWEEP_MESSAGES_MAX = 1_000;
+const LOG_INTERVAL_MS = 60_000;
+
+/** Keeps retained messages within their limits, in the store and in time. */
+export class RetainKeeper {
+  readonly #context: SessionContext;
+  readonly #retained: RetainedMessages;
+  #sweeping: Iterator<Message> | null = null;
+  #refused = 0;
+  #refusedLoggedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(context: SessionContext, retained: RetainedMessages) {
+    this.#context = context;
+    this.#retained = retained;
+  }
+
+  load(messages: Iterable<StoredMessage>): void {
+    for (const message of messages)
+      this.#retained.set(message instanceof Message ? message : new Message(message));
+  }
+
+  /** Keeps the message that is on its way; an empty payload clears. [MQTT-3.3.1-5] [MQTT-3.3.1-6] [MQTT-3.3.1-7] */
+  retain(out: Outgoing): boolean {
+    const { source, topic } = out;
+    if (source.payloadStart < source.payloadEnd) return this.keep(out.message());
+    this.#clear(topic);
+    return true;
+  }
+
+  /** The same for a message at rest. False: over `retainedMessagesMax` or `retainedBytesMax`. */
+  keep(message: Message): boolean {
+    if (message.payload.length === 0) {
+      this.#clear(message.topic);
+      return true;
+    }
+    const { limits, statistics, store } = this.#context;
+    const replaced = this.#retained.get(message.topic);
+    const count = this.#retained.count + (replaced === null ? 1 : 0);
+    const bytes = this.#retained.bytes + message.bytes - (replaced?.bytes ?? 0);
+    if (count > limits.retainedMessagesMax || bytes > limits.retainedBytesMax) {
+      statistics.retainedRefused++;
+      this.#logRefused(message.topic);
+      return false;
+    }
+    this.#retained.set(message);
+    store.append({ kind: 'retain', message });
+    return true;
+  }
+
+  /** Clears retained messages that have expired, a part at a time. */
+  sweep(nowMs: number): void {
+    this.#sweeping ??= this.#retained.all();
+    for (let count = 0; count < SWEEP_MESSAGES_MAX; count++) {
+      const next = this.#sweeping.next();
+      if (next.done) {
+        this.#sweeping = null;
+        return;
+      }
+      if (next.value.expirySeconds(nowMs) === 0) this.#clear(next.value.topic);
+    }
+  }
+
+  #clear(topic: string): void {
+    if (this.#retained.delete(topic)) this.#context.store.append({ kind: 'unretain', topic });
+  }
+
+  #logRefused(topic: string): void {
+    this.#refused++;
+    const { clock, log, limits } = this.#context;
+    if (clock.now() - this.#refusedLoggedAt < LOG_INTERVAL_MS) return;
+    this.#refusedLoggedAt = clock.now();
+    const { retainedMessagesMax, retainedBytesMax } = limits;
+    log.warn('retain.quota_exceeded', {
+      topic,
+      refused: this.#refused,
+      retainedMessagesMax,
+      retainedBytesMax,
+    });
+    this.#refused = 0;
+  }
+}

@@ -1,0 +1,176 @@
+import type { StoredMessage, StoredState, StoredSubscription } from '../interfaces/store.ts';
+import type { Router } from '../router/router.ts';
+import { Message } from '../session/message.ts';
+import { Session, type SessionContext, type SessionWill } from '../session/session.ts';
+import { Subscription } from '../session/subscription.ts';
+import { parseShared } from '../topics/names.ts';
+import { Deadlines } from './deadlines.ts';
+
+/** Session Expiry Interval for "never" (MQTT 5.0 section 3.1.2.11.2). */
+const NEVER_SECONDS = 0xffff_ffff;
+
+/** Every session by client id: made, resumed, left behind, expired; and the wills that go with them. */
+export class Sessions {
+  readonly #context: SessionContext;
+  readonly #router: Router;
+  readonly #publishWill: (will: SessionWill, session: Session) => void;
+  readonly #byClientId = new Map<string, Session>();
+  readonly #expiries = new Deadlines<Session>();
+  readonly #wills = new Deadlines<Session>();
+
+  constructor(
+    context: SessionContext,
+    router: Router,
+    publishWill: (will: SessionWill, session: Session) => void,
+  ) {
+    this.#context = context;
+    this.#router = router;
+    this.#publishWill = publishWill;
+  }
+
+  get size(): number {
+    return this.#byClientId.size;
+  }
+
+  get full(): boolean {
+    return this.#byClientId.size >= this.#context.limits.sessionsMax;
+  }
+
+  get(clientId: string): Session | undefined {
+    return this.#byClientId.get(clientId);
+  }
+
+  /**
+   * The session for a CONNECT: the known one, or a new one when there is none or `cleanStart` asks for it.
+   * [MQTT-3.1.2-4] [MQTT-3.1.2-5] [MQTT-3.1.2-6]
+   */
+  open(
+    clientId: string,
+    owner: string | null,
+    cleanStart: boolean,
+    expirySeconds: number,
+  ): { session: Session; present: boolean } {
+    const known = this.#byClientId.get(clientId);
+    if (known !== undefined && cleanStart) this.end(known);
+    if (known !== undefined && !cleanStart) {
+      this.#expiries.delete(known);
+      // [MQTT-3.1.3-9] back in time: the delayed will is not published
+      this.#wills.delete(known);
+      known.will = null;
+      this.setExpiry(known, expirySeconds);
+      return { session: known, present: true };
+    }
+    const session = new Session(this.#context, clientId, owner);
+    session.expirySeconds = expirySeconds;
+    this.#byClientId.set(clientId, session);
+    return { session, present: false };
+  }
+
+  /** Changes how long the session outlives its connection; one that need no longer do so leaves the store. */
+  setExpiry(session: Session, expirySeconds: number): void {
+    const was = session.persistent;
+    const { store, limits } = this.#context;
+    session.expirySeconds = Math.min(expirySeconds, limits.sessionExpiryMaxSeconds);
+    if (was && !session.persistent) store.append({ kind: 'session-end', clientId: session.clientId });
+    else if (session.persistent) {
+      store.append({ kind: 'session', session: session.toStored(0) });
+      if (!was) this.#storeSubscriptions(session);
+    }
+  }
+
+  /** The connection of the session is gone; `willCancelled` when the client said goodbye. [MQTT-3.1.2-8] [MQTT-3.1.2-10] */
+  disconnected(session: Session, willCancelled: boolean): void {
+    session.detach();
+    const { clock, store } = this.#context;
+    const now = clock.now();
+    const { will } = session;
+    if (willCancelled) session.will = null;
+    else if (will !== null && (will.delaySeconds === 0 || !session.persistent)) this.#fireWill(session);
+    else if (will !== null)
+      this.#wills.set(session, now + Math.min(will.delaySeconds, session.expirySeconds) * 1000);
+    if (!session.persistent) {
+      this.end(session);
+      return;
+    }
+    store.append({ kind: 'session', session: session.toStored(clock.wallNow()) });
+    if (session.expirySeconds !== NEVER_SECONDS)
+      this.#expiries.set(session, now + session.expirySeconds * 1000);
+  }
+
+  /** Ends a session: its will if it still has one, its subscriptions, what waits. [MQTT-3.1.2-8] */
+  end(session: Session): void {
+    this.#expiries.delete(session);
+    this.#wills.delete(session);
+    if (session.will !== null) this.#fireWill(session);
+    for (const filter of [...session.subscriptions.keys()]) this.#router.unsubscribe(session, filter);
+    this.#byClientId.delete(session.clientId);
+    session.end();
+  }
+
+  /** Publishes wills and ends sessions whose time has come. */
+  sweep(nowMs: number): void {
+    for (const session of this.#wills.due(nowMs)) this.#fireWill(session);
+    for (const session of this.#expiries.due(nowMs)) {
+      this.#context.statistics.sessionsExpired++;
+      this.#context.log.info('session.expired', { clientId: session.clientId, username: session.owner });
+      this.end(session);
+    }
+  }
+
+  /** Takes over what the store has from before the start. */
+  load(state: StoredState): void {
+    const { clock } = this.#context;
+    for (const stored of state.sessions) {
+      const { clientId, owner, expirySeconds, disconnectedAtWallMs, will } = stored.session;
+      const session = new Session(this.#context, clientId, owner);
+      session.expirySeconds = expirySeconds;
+      this.#byClientId.set(clientId, session);
+      for (const each of stored.subscriptions) this.#subscribe(session, each);
+      for (const packetId of stored.inbound) session.inbound.add(packetId);
+      for (const delivery of stored.deliveries) session.restore(delivery, messageOf(delivery.message));
+      const gone = disconnectedAtWallMs === 0 ? 0 : Math.max(0, clock.wallNow() - disconnectedAtWallMs);
+      if (will !== null) {
+        session.will = { ...will, message: messageOf(will.message) };
+        this.#wills.set(session, clock.now() + Math.max(0, will.delaySeconds * 1000 - gone));
+      }
+      if (expirySeconds !== NEVER_SECONDS)
+        this.#expiries.set(session, clock.now() + expirySeconds * 1000 - gone);
+    }
+  }
+
+  #subscribe(session: Session, stored: StoredSubscription): void {
+    const shared = parseShared(stored.filter);
+    if (shared === 'invalid') return;
+    const shareName = shared === null ? null : shared.group;
+    this.#router.subscribe(
+      new Subscription(session, stored, shareName, shared === null ? stored.filter : shared.filter),
+    );
+  }
+
+  #storeSubscriptions(session: Session): void {
+    for (const {
+      filter,
+      qos,
+      noLocal,
+      retainAsPublished,
+      retainHandling,
+      identifier,
+    } of session.subscriptions.values())
+      this.#context.store.append({
+        kind: 'subscribe',
+        clientId: session.clientId,
+        subscription: { filter, qos, noLocal, retainAsPublished, retainHandling, identifier },
+      });
+  }
+
+  #fireWill(session: Session): void {
+    const { will } = session;
+    session.will = null;
+    this.#wills.delete(session);
+    if (will !== null) this.#publishWill(will, session);
+  }
+}
+
+function messageOf(stored: StoredMessage): Message {
+  return stored instanceof Message ? stored : new Message(stored);
+}

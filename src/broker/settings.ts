@@ -1,0 +1,24 @@
+/** How a broker behaves, bounds aside. */
+export interface BrokerSettings {
+  /** Check that payloads announced as UTF-8 are (Payload Format Indicator). */
+  readonly payloadFormatCheck: boolean;
+  /** Queue QoS 0 messages for sessions that are not connected. */
+  readonly queueQos0: boolean;
+  /** What a PUBLISH that the ACL refuses does in versions and at QoS levels that have no answer for it. */
+  readonly deniedPublish: 'drop' | 'disconnect';
+  /** Sent as Response Information to MQTT 5 clients that ask; empty: none. */
+  readonly responseInformation: string;
+  /** How often `$SYS` is published, in seconds; 0: never. */
+  readonly sysIntervalSeconds: number;
+  /** The broker's version as `$SYS/broker/version` shows it. */
+  readonly version: string;
+}
+
+export const DEFAULT_SETTINGS: BrokerSettings = Object.freeze({
+  payloadFormatCheck: false,
+  queueQos0: false,
+  deniedPublish: 'drop',
+  responseInformation: '',
+  sysIntervalSeconds: 10,
+  version: 'sluice',
+});

@@ -1,0 +1,339 @@
+import type { Broker } from '../broker/broker.ts';
+import { encodeWithin } from '../codec/encode.ts';
+import type { Packet, ProtocolVersion, QoS } from '../codec/packets.ts';
+import { PacketType } from '../codec/packets.ts';
+import {
+  frameLength,
+  type PublishShape,
+  publishRemainingLength,
+  writePublish,
+} from '../codec/publish-frame.ts';
+import { ReasonCode } from '../codec/reason-codes.ts';
+import { ProtocolError } from '../errors.ts';
+import { dispatchPacket } from '../handlers/dispatch.ts';
+import type { Wire, WireEvents } from '../interfaces/transport.ts';
+import { UNAUTHENTICATED_BYTES_MAX } from '../limits.ts';
+import type { Delivery } from '../session/delivery.ts';
+import type { Outgoing } from '../session/outgoing.ts';
+import type { Receiver, SendResult } from '../session/receiver.ts';
+import type { Session } from '../session/session.ts';
+import { DeferredPackets } from './deferred.ts';
+import type { Door } from './door.ts';
+import { Framer, type FrameSink } from './framer.ts';
+import { OutBuffer } from './out-buffer.ts';
+import type { TopicAliases } from './topic-aliases.ts';
+import type { TopicState } from './topic-state.ts';
+
+/** `new`: before CONNECT. `authenticating`: CONNECT waits for its verdict. `closing`: our last bytes are on their way. */
+export type ConnectionState = 'new' | 'authenticating' | 'connected' | 'closing' | 'closed';
+
+const UNLIMITED_BYTES = 268_435_461;
+
+/** One live network connection: bytes in, packets to the handlers; packets out, bytes to the wire. */
+export class Connection implements WireEvents, FrameSink, Receiver {
+  readonly broker: Broker;
+  readonly door: Door;
+  readonly wire: Wire;
+  readonly out: OutBuffer;
+  readonly acceptedAtMs: number;
+  state: ConnectionState = 'new';
+  version: ProtocolVersion = 4;
+  clientId = '';
+  username: string | null = null;
+  session: Session | null = null;
+  /** Milliseconds of silence after which the client counts as gone; 0: never. */
+  silenceMaxMs = 0;
+  lastReceivedAtMs: number;
+  /** True while a client that goes must not be asked for its will. */
+  willCancelled = false;
+  frameBytesMax: number;
+  window = 0;
+  /** The client's Maximum Packet Size in bytes. */
+  packetBytesMax = UNLIMITED_BYTES;
+  /** The client wants reason strings and user properties (Request Problem Information). */
+  problemInformation = true;
+  aliases: TopicAliases | null = null;
+  lastTopic: TopicState | null = null;
+  /** Topics that the client gave aliases to; null until the first. */
+  inboundAliases: Map<number, TopicState> | null = null;
+  /** QoS 1 publishes of the client whose PUBACK still waits for the store. */
+  unacknowledged = 0;
+  readonly #deferred = new DeferredPackets();
+  readonly #framer: Framer;
+  #inputPaused = false;
+
+  constructor(broker: Broker, door: Door, wire: Wire) {
+    this.broker = broker;
+    this.door = door;
+    this.wire = wire;
+    this.out = new OutBuffer(wire, broker.flusher);
+    this.acceptedAtMs = broker.clock.now();
+    this.lastReceivedAtMs = this.acceptedAtMs;
+    this.frameBytesMax = door.limits.connectPacketBytesMax;
+    this.#framer = new Framer(this);
+  }
+
+  get writable(): boolean {
+    return this.out.waitingBytes <= this.door.limits.outBytesMax;
+  }
+
+  // Wire events
+
+  data(chunk: Buffer): void {
+    if (this.state === 'closing' || this.state === 'closed') return;
+    const { statistics, clock } = this.broker;
+    statistics.bytesReceived += chunk.length;
+    this.lastReceivedAtMs = clock.now();
+    try {
+      // Checked before the length, so that a stranger's first byte decides. [MQTT-3.1.0-1]
+      if (this.state === 'new' && chunk.length > 0 && this.#framer.heldBytes === 0 && chunk[0] !== 0x10)
+        throw new ProtocolError(ReasonCode.PROTOCOL_ERROR, 'the first packet is not a CONNECT');
+      this.#framer.push(chunk);
+      if (this.state === 'authenticating' && this.#framer.heldBytes > UNAUTHENTICATED_BYTES_MAX)
+        throw new ProtocolError(
+          ReasonCode.QUOTA_EXCEEDED,
+          'too much was sent before the CONNECT was decided',
+        );
+    } catch (error) {
+      this.fail(error);
+    }
+    this.#watchOutput();
+  }
+
+  drain(): void {
+    this.out.drained();
+    this.#watchOutput();
+    this.session?.pump();
+  }
+
+  closed(error?: Error): void {
+    if (this.state === 'closed') return;
+    this.state = 'closed';
+    this.out.close();
+    this.broker.connectionClosed(this, error);
+  }
+
+  frame(buffer: Buffer, start: number, bodyStart: number, end: number): boolean {
+    this.broker.statistics.messagesReceived++;
+    dispatchPacket(this, buffer, start, bodyStart, end);
+    return this.state === 'connected' || this.state === 'new';
+  }
+
+  /** Input goes on after an authentication that had to wait. */
+  resumeInput(): void {
+    this.wire.resume();
+    try {
+      this.#framer.resume();
+    } catch (error) {
+      this.fail(error);
+    }
+    this.#watchOutput();
+  }
+
+  // Sending
+
+  /** Appends a packet in the client's version, trimmed to its Maximum Packet Size; false when it cannot be made to fit. [MQTT-3.1.2-24] */
+  send(packet: Packet): boolean {
+    if (this.state === 'closed') return false;
+    const bytes = encodeWithin(packet, this.version, this.packetBytesMax);
+    if (bytes === null) return false;
+    this.#sendBytes(bytes);
+    return true;
+  }
+
+  /** Sends once everything the store was given up to `sequence` is durable, and behind all that waits for the same. */
+  sendWhenDurable(sequence: number, packet: Packet, release: (() => void) | null = null): void {
+    if (this.#deferred.length === 0 && sequence <= this.broker.store.durable) {
+      this.send(packet);
+      release?.();
+      return;
+    }
+    const bytes = encodeWithin(packet, this.version, this.packetBytesMax);
+    if (bytes !== null) this.#defer(sequence, bytes, release);
+  }
+
+  /** PUBACK, PUBREC, PUBREL or PUBCOMP with reason code 0, once `sequence` is durable. */
+  sendAck(firstByte: number, packetId: number, sequence: number, release: (() => void) | null = null): void {
+    if (this.#deferred.length === 0 && sequence <= this.broker.store.durable) {
+      this.broker.statistics.messagesSent++;
+      this.out.appendAck(firstByte, packetId);
+      release?.();
+      return;
+    }
+    this.#defer(sequence, Buffer.from([firstByte, 2, packetId >>> 8, packetId & 0xff]), release);
+  }
+
+  sendPubrel(packetId: number, sequence: number): void {
+    this.sendAck(0x62, packetId, sequence);
+  }
+
+  /** The store has moved on. */
+  durable(): void {
+    this.#deferred.releaseUpTo(this.broker.store.durable, (bytes) => this.#sendBytes(bytes));
+  }
+
+  sendPublish(
+    out: Outgoing,
+    qos: QoS,
+    retain: boolean,
+    identifiers: readonly number[] | null,
+    packetId: number,
+  ): SendResult {
+    const v5 = this.version === 5;
+    if (qos === 0 && !this.writable) return 'full';
+    if (v5 && (identifiers !== null || this.aliases !== null))
+      return this.#sendOwnShape(out, qos, retain, identifiers, packetId);
+    out.select(v5, qos, retain);
+    const { buffer, start, end } = out;
+    if (end - start > this.packetBytesMax) return this.#tooLarge(out.topic);
+    const offset = this.out.append(buffer, start, end);
+    if (qos > 0) {
+      const id = offset + out.idOffset;
+      this.out.buffer[id] = packetId >>> 8;
+      this.out.buffer[id + 1] = packetId & 0xff;
+    }
+    this.#countPublish(end - start);
+    return 'sent';
+  }
+
+  sendDelivery(delivery: Delivery, packetId: number, dup: boolean, expirySeconds: number): SendResult {
+    const shape = this.broker.shape;
+    const { message } = delivery;
+    this.#fillShape(shape, delivery.qos, delivery.retain, delivery.identifiers, packetId);
+    shape.dup = dup;
+    shape.expirySeconds = this.version === 5 ? expirySeconds : -1;
+    const alias = this.#alias(shape, message.topic);
+    const remaining = publishRemainingLength(message, shape);
+    const bytes = frameLength(remaining);
+    if (bytes > this.packetBytesMax) return this.#tooLarge(message.topic);
+    if (alias) this.aliases?.commit(message.topic, shape.topicAlias);
+    const offset = this.out.reserve(bytes);
+    writePublish(this.out.buffer, offset, message, shape, remaining);
+    this.#countPublish(bytes);
+    return 'sent';
+  }
+
+  // Ending
+
+  takeOver(): void {
+    this.broker.log.info('client.taken_over', this.logFields);
+    this.disconnect(ReasonCode.SESSION_TAKEN_OVER);
+  }
+
+  /** Tells the client why, as far as its version can, and closes. [MQTT-4.13.1-1] */
+  disconnect(reasonCode: number, reasonString?: string): void {
+    if (this.state === 'closing' || this.state === 'closed') return;
+    if (this.version === 5 && this.state === 'connected') {
+      const properties = reasonString !== undefined && this.problemInformation ? { reasonString } : {};
+      this.send({ type: PacketType.DISCONNECT, reasonCode, properties });
+    }
+    this.close(reasonCode);
+  }
+
+  /** Sends what is in the buffer and closes. */
+  close(reasonCode?: number): void {
+    if (this.state === 'closing' || this.state === 'closed') return;
+    this.out.flush();
+    this.state = 'closing';
+    this.broker.connectionGone(this);
+    this.wire.end(reasonCode);
+  }
+
+  /** Ends the connection for an error of the peer's, or for one of ours. */
+  fail(error: unknown): void {
+    if (this.state === 'closing' || this.state === 'closed') return;
+    this.broker.connectionFailed(this, error);
+  }
+
+  /** Fields for every log line about this connection. */
+  get logFields(): object {
+    const { clientId, username } = this;
+    const { address, port } = this.wire.peer;
+    return { clientId, username, address: port > 0 ? `${address}:${port}` : address, door: this.door.name };
+  }
+
+  // Inside
+
+  /** A client that does not read what it caused gets its input stopped, so that output stays bounded. */
+  #watchOutput(): void {
+    if (this.state !== 'connected') return;
+    if (!this.#inputPaused && !this.writable) {
+      this.#inputPaused = true;
+      this.wire.pause();
+    } else if (this.#inputPaused && this.writable) {
+      this.#inputPaused = false;
+      this.wire.resume();
+    }
+  }
+
+  #sendBytes(bytes: Buffer): void {
+    if (this.state === 'closed' || this.state === 'closing') return;
+    this.broker.statistics.messagesSent++;
+    this.out.append(bytes, 0, bytes.length);
+  }
+
+  #defer(sequence: number, bytes: Buffer, release: (() => void) | null): void {
+    this.#deferred.push(sequence, bytes, release);
+    this.broker.awaitDurable(this);
+  }
+
+  #fillShape(
+    shape: PublishShape,
+    qos: QoS,
+    retain: boolean,
+    identifiers: readonly number[] | null,
+    packetId: number,
+  ): void {
+    shape.v5 = this.version === 5;
+    shape.qos = qos;
+    shape.retain = retain;
+    shape.dup = false;
+    shape.packetId = packetId;
+    shape.identifiers = shape.v5 ? identifiers : null;
+    shape.topicAlias = 0;
+    shape.withTopic = true;
+  }
+
+  /** Chooses an alias for the topic; true when it is a new one, to be committed once the packet is sent. */
+  #alias(shape: PublishShape, topic: string): boolean {
+    if (this.aliases === null || !shape.v5) return false;
+    const known = this.aliases.known(topic);
+    shape.topicAlias = known === 0 ? this.aliases.next() : known;
+    shape.withTopic = known === 0;
+    return known === 0 && shape.topicAlias > 0;
+  }
+
+  #sendOwnShape(
+    out: Outgoing,
+    qos: QoS,
+    retain: boolean,
+    identifiers: readonly number[] | null,
+    packetId: number,
+  ): SendResult {
+    const shape = this.broker.shape;
+    this.#fillShape(shape, qos, retain, identifiers, packetId);
+    shape.expirySeconds = out.expirySeconds;
+    const alias = this.#alias(shape, out.topic);
+    const remaining = publishRemainingLength(out.source, shape);
+    const bytes = frameLength(remaining);
+    if (bytes > this.packetBytesMax) return this.#tooLarge(out.topic);
+    if (alias) this.aliases?.commit(out.topic, shape.topicAlias);
+    const offset = this.out.reserve(bytes);
+    writePublish(this.out.buffer, offset, out.source, shape, remaining);
+    this.#countPublish(bytes);
+    return 'sent';
+  }
+
+  #tooLarge(topic: string): SendResult {
+    this.broker.statistics.publishTooLarge++;
+    this.broker.log.debug('publish.too_large_for_receiver', { ...this.logFields, topic });
+    return 'too-large';
+  }
+
+  #countPublish(bytes: number): void {
+    const { statistics } = this.broker;
+    statistics.messagesSent++;
+    statistics.publishSent++;
+    statistics.publishBytesSent += bytes;
+  }
+}

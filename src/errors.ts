@@ -1,0 +1,26 @@
+/** The errors Sluice raises on purpose. Anything else that is thrown is a defect. */
+
+/** A peer broke the protocol, or asked for what is not to be had. Carries what goes back on the wire. */
+export class ProtocolError extends Error {
+  /** MQTT 5 reason code for DISCONNECT, CONNACK or an acknowledgement (section 2.4). */
+  readonly reasonCode: number;
+  constructor(reasonCode: number, message: string) {
+    super(message);
+    this.name = 'ProtocolError';
+    this.reasonCode = reasonCode;
+  }
+}
+
+/** Configuration, a file or a flag that cannot be used. Says what is wrong, where, and what would be right. */
+export class ConfigError extends Error {
+  /** The option or file, e.g. `listeners[0].tls.key` or `config/acl:12`. */
+  readonly where: string;
+  /** What would be right, in the imperative. */
+  readonly remedy: string;
+  constructor(where: string, problem: string, remedy: string) {
+    super(`${where}: ${problem}. ${remedy}`);
+    this.name = 'ConfigError';
+    this.where = where;
+    this.remedy = remedy;
+  }
+}

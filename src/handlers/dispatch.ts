@@ -1,0 +1,107 @@
+import { decodePacket } from '../codec/decode.ts';
+import { type Packet, PacketType } from '../codec/packets.ts';
+import { ReasonCode } from '../codec/reason-codes.ts';
+import type { Connection } from '../connection/connection.ts';
+import { ProtocolError } from '../errors.ts';
+import { handleAuth } from './auth.ts';
+import { handleConnect } from './connect.ts';
+import { handleDisconnect } from './disconnect.ts';
+import { handlePingreq } from './pingreq.ts';
+import { handlePuback } from './puback.ts';
+import { handlePubcomp } from './pubcomp.ts';
+import { handlePublish } from './publish.ts';
+import { handlePubrec } from './pubrec.ts';
+import { handlePubrel } from './pubrel.ts';
+import { handleSubscribe } from './subscribe.ts';
+import { handleUnsubscribe } from './unsubscribe.ts';
+
+/** Gives one packet to its handler. PUBLISH is read in place; the others are rare enough to become objects. Throws ProtocolError. */
+export function dispatchPacket(
+  connection: Connection,
+  buffer: Buffer,
+  start: number,
+  bodyStart: number,
+  end: number,
+): void {
+  const first = buffer[start];
+  if (connection.state === 'connected') {
+    if (first >> 4 === PacketType.PUBLISH) {
+      handlePublish(connection, buffer, start, bodyStart, end);
+      return;
+    }
+    // The short form of the acknowledgements, without an object.
+    if (
+      end - bodyStart === 2 &&
+      acknowledge(connection, first, (buffer[bodyStart] << 8) | buffer[bodyStart + 1])
+    )
+      return;
+    handlePacket(connection, decodePacket(buffer, first, bodyStart, end, connection.version, 'client'));
+    return;
+  }
+  // [MQTT-3.1.0-1] the first packet is a CONNECT
+  if (first >> 4 !== PacketType.CONNECT)
+    throw new ProtocolError(ReasonCode.PROTOCOL_ERROR, 'the first packet is not a CONNECT');
+  const packet = decodePacket(buffer, first, bodyStart, end, connection.version, 'client');
+  if (packet.type === PacketType.CONNECT) handleConnect(connection, packet);
+}
+
+/** True when it was an acknowledgement with reason code 0 and a packet identifier. */
+function acknowledge(connection: Connection, first: number, packetId: number): boolean {
+  if (packetId === 0) return false;
+  switch (first) {
+    case 0x40:
+      handlePuback(connection, packetId);
+      return true;
+    case 0x50:
+      handlePubrec(connection, packetId, ReasonCode.SUCCESS);
+      return true;
+    case 0x62:
+      handlePubrel(connection, packetId);
+      return true;
+    case 0x70:
+      handlePubcomp(connection, packetId);
+      return true;
+    default:
+      return false;
+  }
+}
+
+function handlePacket(connection: Connection, packet: Packet): void {
+  switch (packet.type) {
+    case PacketType.PUBACK:
+      handlePuback(connection, packet.packetId);
+      return;
+    case PacketType.PUBREC:
+      handlePubrec(connection, packet.packetId, packet.reasonCode);
+      return;
+    case PacketType.PUBREL:
+      handlePubrel(connection, packet.packetId);
+      return;
+    case PacketType.PUBCOMP:
+      handlePubcomp(connection, packet.packetId);
+      return;
+    case PacketType.SUBSCRIBE:
+      handleSubscribe(connection, packet);
+      return;
+    case PacketType.UNSUBSCRIBE:
+      handleUnsubscribe(connection, packet);
+      return;
+    case PacketType.PINGREQ:
+      handlePingreq(connection);
+      return;
+    case PacketType.DISCONNECT:
+      handleDisconnect(connection, packet);
+      return;
+    case PacketType.AUTH:
+      handleAuth();
+      return;
+    case PacketType.CONNECT:
+      // [MQTT-3.1.0-2]
+      throw new ProtocolError(ReasonCode.PROTOCOL_ERROR, 'a second CONNECT');
+    default:
+      throw new ProtocolError(
+        ReasonCode.PROTOCOL_ERROR,
+        `packet type ${packet.type} comes from servers only`,
+      );
+  }
+}

@@ -1,0 +1,212 @@
+import { PacketType } from '../codec/packets.ts';
+import type { PublishView } from '../codec/publish-view.ts';
+import { ReasonCode } from '../codec/reason-codes.ts';
+import { isValidUtf8 } from '../codec/utf8.ts';
+import type { Connection } from '../connection/connection.ts';
+import { sameTopic, type TopicState } from '../connection/topic-state.ts';
+import { ProtocolError } from '../errors.ts';
+import { shapeIndex } from '../session/outgoing.ts';
+import { isValidTopicName } from '../topics/names.ts';
+
+const PUBACK = 0x40;
+const PUBREC = 0x50;
+
+/** A message from the client (MQTT 5.0 section 3.3). At QoS 0 with a topic seen last, nothing is allocated. */
+export function handlePublish(
+  connection: Connection,
+  buffer: Buffer,
+  start: number,
+  bodyStart: number,
+  end: number,
+): void {
+  const { broker } = connection;
+  const { limits } = connection.door;
+  const view = broker.publishView;
+  view.parse(buffer, start, bodyStart, end, connection.version);
+  broker.statistics.publishReceived++;
+  broker.statistics.publishBytesReceived += end - start;
+  // [MQTT-3.2.2-11] [MQTT-3.2.2-14]
+  if (view.qos > limits.maximumQos)
+    throw new ProtocolError(
+      ReasonCode.QOS_NOT_SUPPORTED,
+      `QoS ${view.qos} is over the maximum of ${limits.maximumQos}`,
+    );
+  if (view.retain && !limits.retainAvailable)
+    throw new ProtocolError(ReasonCode.RETAIN_NOT_SUPPORTED, 'retained messages are switched off here');
+  const state = topicOf(connection, view);
+  if (view.qos === 2 && connection.session!.inbound.has(view.packetId)) {
+    // [MQTT-4.3.3-10] seen before and not released: answered, not delivered again
+    connection.sendAck(PUBREC, view.packetId, broker.store.appended);
+    return;
+  }
+  checkQuota(connection, view);
+  const reasonCode = publish(connection, view, state);
+  if (view.qos === 1) acknowledge(connection, PUBACK, view.packetId, reasonCode);
+  else if (view.qos === 2) {
+    if (reasonCode < 0x80) connection.session!.noteInbound(view.packetId);
+    acknowledge(connection, PUBREC, view.packetId, reasonCode);
+  }
+}
+
+/** Delivers and retains. Returns the reason code for PUBACK or PUBREC. */
+function publish(connection: Connection, view: PublishView, state: TopicState): number {
+  const { broker } = connection;
+  if (!state.allowed) return denied(connection);
+  if (state.route.generation < 0) return ReasonCode.TOPIC_NAME_INVALID;
+  if (view.payloadIsUtf8 && broker.settings.payloadFormatCheck) {
+    if (!isValidUtf8(view.payloadBytes, view.payloadStart, view.payloadEnd)) return badPayload(view);
+  }
+  const version5 = connection.version === 5;
+  const cap = connection.door.limits.messageExpiryMaxSeconds;
+  const expirySeconds =
+    cap > 0 && (view.expirySeconds < 0 || view.expirySeconds > cap) ? cap : view.expirySeconds;
+  const out = broker.router.outgoing;
+  out.fill(view, state.topic, expirySeconds, connection.clientId, connection.lastReceivedAtMs, null);
+  // The received bytes are what receivers of the same shape get, if no alias stands in them and no expiry was changed.
+  if (!view.dup && view.topicAlias === 0 && expirySeconds === view.expirySeconds)
+    out.offerVerbatim(
+      shapeIndex(version5, view.qos, view.retain),
+      view.buffer,
+      view.frameStart,
+      view.frameEnd,
+      view.packetIdOffset,
+    );
+  const retained = view.retain ? broker.retain(out) : true;
+  let receivers = 0;
+  const refused = !retained && version5 && view.qos > 0;
+  if (!refused) receivers = broker.router.dispatch(state.route, view.qos, view.retain, connection.session);
+  out.clear();
+  if (refused) return ReasonCode.QUOTA_EXCEEDED;
+  return receivers > 0 || !version5 ? ReasonCode.SUCCESS : ReasonCode.NO_MATCHING_SUBSCRIBERS;
+}
+
+/** The connection's topic for this packet: by alias, the last one again, or looked up. */
+function topicOf(connection: Connection, view: PublishView): TopicState {
+  if (view.topicAlias > 0) return aliasedTopic(connection, view);
+  const last = connection.lastTopic;
+  if (last !== null && sameTopic(last, view.topicBytes, view.topicStart, view.topicEnd))
+    return fresh(connection, last);
+  const state = newTopic(connection, view);
+  connection.lastTopic = state;
+  return state;
+}
+
+/** Looks rights and route up again if anything changed since. */
+function fresh(connection: Connection, state: TopicState): TopicState {
+  const { router, authorizer } = connection.broker;
+  const generation = router.generation;
+  if (state.generation !== generation) {
+    state.generation = generation;
+    state.allowed = authorizer.may(connection.session!.identity, 'publish', state.topic);
+    // Here, and not for each message: a client that goes on publishing must not fill the log.
+    if (!state.allowed)
+      connection.broker.log.info('publish.denied', { ...connection.logFields, topic: state.topic });
+    if (state.route.generation >= 0) state.route = router.route(state.topic);
+  }
+  return state;
+}
+
+function newTopic(connection: Connection, view: PublishView): TopicState {
+  const { topicBytes, topicStart, topicEnd } = view;
+  const { limits } = connection.door;
+  // [MQTT-1.5.4-1] [MQTT-3.3.2-1]
+  if (!isValidUtf8(topicBytes, topicStart, topicEnd))
+    throw new ProtocolError(ReasonCode.MALFORMED_PACKET, 'the topic name is not well-formed UTF-8');
+  const bytes = Buffer.from(topicBytes.subarray(topicStart, topicEnd));
+  const topic = bytes.toString();
+  if (bytes.length === 0 && connection.version === 5)
+    throw new ProtocolError(
+      ReasonCode.PROTOCOL_ERROR,
+      'a PUBLISH has neither a topic name nor a topic alias',
+    );
+  // [MQTT-3.3.2-2] [MQTT-4.7.3-1]
+  if (!isValidTopicName(topic, Number.POSITIVE_INFINITY))
+    throw new ProtocolError(
+      ReasonCode.TOPIC_NAME_INVALID,
+      `topic name ${JSON.stringify(topic)} is empty or has a wildcard`,
+    );
+  if (bytes.length > limits.topicBytesMax || !isValidTopicName(topic, limits.topicLevelsMax))
+    return refusedTopic(connection, view, topic, bytes);
+  const state: TopicState = {
+    topic,
+    bytes,
+    generation: -1,
+    allowed: false,
+    route: { topic, generation: 0, targets: [], groups: [] },
+  };
+  return fresh(connection, state);
+}
+
+/** A well-formed name over our limits: MQTT 5 can say so in PUBACK and PUBREC; everything else ends the connection. */
+function refusedTopic(connection: Connection, view: PublishView, topic: string, bytes: Buffer): TopicState {
+  const { topicLevelsMax, topicBytesMax } = connection.door.limits;
+  if (connection.version !== 5 || view.qos === 0)
+    throw new ProtocolError(
+      ReasonCode.TOPIC_NAME_INVALID,
+      `a topic name of ${bytes.length} bytes is over the limit of ${topicBytesMax} bytes or ${topicLevelsMax} levels`,
+    );
+  const route = { topic, generation: -1, targets: [], groups: [] };
+  return { topic, bytes, generation: connection.broker.router.generation, allowed: true, route };
+}
+
+/** [MQTT-3.3.2-9] [MQTT-3.3.2-10] an alias up to what we granted; with a topic name it is (re)defined, without one it must be known. */
+function aliasedTopic(connection: Connection, view: PublishView): TopicState {
+  const { topicAlias } = view;
+  if (topicAlias > connection.door.limits.topicAliasMaximum)
+    throw new ProtocolError(
+      ReasonCode.TOPIC_ALIAS_INVALID,
+      `topic alias ${topicAlias} is over the maximum granted`,
+    );
+  if (view.topicEnd > view.topicStart) {
+    const state = newTopic(connection, view);
+    connection.inboundAliases ??= new Map();
+    connection.inboundAliases.set(topicAlias, state);
+    return state;
+  }
+  const state = connection.inboundAliases?.get(topicAlias);
+  if (state === undefined)
+    throw new ProtocolError(ReasonCode.PROTOCOL_ERROR, `topic alias ${topicAlias} has not been defined`);
+  view.topicBytes = state.bytes;
+  view.topicStart = 0;
+  view.topicEnd = state.bytes.length;
+  return fresh(connection, state);
+}
+
+/** [MQTT-3.3.4-9] no more unacknowledged QoS 1 and 2 messages than our Receive Maximum. 3.x has none to exceed. */
+function checkQuota(connection: Connection, view: PublishView): void {
+  if (view.qos === 0 || connection.version !== 5) return;
+  const max = connection.door.limits.receiveMaximum;
+  if (connection.session!.inbound.size + connection.unacknowledged >= max)
+    throw new ProtocolError(ReasonCode.RECEIVE_MAXIMUM_EXCEEDED, `more than ${max} unacknowledged messages`);
+}
+
+function denied(connection: Connection): number {
+  const { broker } = connection;
+  broker.statistics.publishDenied++;
+  if (broker.settings.deniedPublish === 'disconnect')
+    throw new ProtocolError(ReasonCode.NOT_AUTHORIZED, 'not allowed to publish to this topic');
+  return ReasonCode.NOT_AUTHORIZED;
+}
+
+function badPayload(view: PublishView): number {
+  if (view.qos === 0)
+    throw new ProtocolError(
+      ReasonCode.PAYLOAD_FORMAT_INVALID,
+      'the payload is not the UTF-8 that it says it is',
+    );
+  return ReasonCode.PAYLOAD_FORMAT_INVALID;
+}
+
+/** 3.x knows no refusal: the message is acknowledged as the protocol wants, whatever became of it. */
+function acknowledge(connection: Connection, firstByte: number, packetId: number, reasonCode: number): void {
+  const { store } = connection.broker;
+  if (connection.version !== 5 || reasonCode === ReasonCode.SUCCESS) {
+    if (firstByte === PUBACK && store.durable < store.appended) {
+      connection.unacknowledged++;
+      connection.sendAck(firstByte, packetId, store.appended, () => connection.unacknowledged--);
+    } else connection.sendAck(firstByte, packetId, store.appended);
+    return;
+  }
+  const type = firstByte === PUBACK ? PacketType.PUBACK : PacketType.PUBREC;
+  connection.sendWhenDurable(store.appended, { type, packetId, reasonCode, properties: {} });
+}

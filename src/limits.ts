@@ -1,0 +1,98 @@
+/** Every bound of the broker, its default and the reason for it. A name ends in its unit: Max is a count. */
+
+/** Bounds an operator can set (section `limits`); any listener may override those that concern its connections. */
+export interface Limits {
+  connectionsMax: number;
+  packetBytesMax: number;
+  connectPacketBytesMax: number;
+  receiveMaximum: number;
+  inflightMax: number;
+  topicAliasMaximum: number;
+  topicLevelsMax: number;
+  topicBytesMax: number;
+  clientIdBytesMax: number;
+  userPropertiesMax: number;
+  subscriptionsPerClientMax: number;
+  queueMessagesMax: number;
+  queueBytesMax: number;
+  outBytesMax: number;
+  sessionsMax: number;
+  retainedMessagesMax: number;
+  retainedBytesMax: number;
+  sessionExpiryMaxSeconds: number;
+  sessionExpiry3xSeconds: number;
+  messageExpiryMaxSeconds: number;
+  keepAliveMaxSeconds: number;
+  connectTimeoutSeconds: number;
+  maximumQos: 0 | 1 | 2;
+  retainAvailable: boolean;
+  wildcardSubscriptionAvailable: boolean;
+  sharedSubscriptionAvailable: boolean;
+  subscriptionIdentifiersAvailable: boolean;
+}
+
+export const DEFAULT_LIMITS: Readonly<Limits> = Object.freeze({
+  /** Sockets of one process; at 8 KB each an idle fleet of this size fits in 1 GB. */
+  connectionsMax: 100_000,
+  /** 1 MiB: beyond what telemetry needs, small enough that a thousand half-received packets fit in memory. */
+  packetBytesMax: 1_048_576,
+  /** A stranger may make us hold this much: room for a long JWT, a will and user properties. */
+  connectPacketBytesMax: 65_536,
+  /** What we grant each MQTT 5 client: unacknowledged QoS 1 and 2 publishes towards us. */
+  receiveMaximum: 32,
+  /**
+   * Unacknowledged QoS 1 and 2 messages towards one client, or the client's own lower Receive Maximum. Wide, because every
+   * window full costs a round trip: 32 takes two and a half times the CPU of 1000 a message (docs/performance.md). Their
+   * bytes are bounded by `queueBytesMax` and `outBytesMax`.
+   */
+  inflightMax: 1_000,
+  /** Aliases a connection may hold in each direction; each costs one topic string. */
+  topicAliasMaximum: 32,
+  /** Depth of the topic tree a name or filter may reach; matching walks one level a step. */
+  topicLevelsMax: 128,
+  /** Bytes of a topic name or filter; every level of it may become a node of the tree. */
+  topicBytesMax: 4_096,
+  /** Client ids are keys, log fields and user-visible names; real ones are short. */
+  clientIdBytesMax: 1_024,
+  /** User properties in one packet: bounds the work a single packet can ask for. */
+  userPropertiesMax: 100,
+  /** Filters one client may hold: bounds the share of the tree it can take. */
+  subscriptionsPerClientMax: 10_000,
+  /** Messages waiting for one session. */
+  queueMessagesMax: 1_000,
+  /** Bytes (topic, payload, properties) waiting for one session, and as many in flight: 1000 large messages must not be 1 GB. */
+  queueBytesMax: 8_388_608,
+  /** Unsent bytes towards one connection before QoS 0 to it is dropped and QoS 1 and 2 are queued instead. */
+  outBytesMax: 1_048_576,
+  /** Sessions kept, connected or not. */
+  sessionsMax: 1_000_000,
+  retainedMessagesMax: 1_000_000,
+  /** 256 MiB of retained topics, payloads and properties. */
+  retainedBytesMax: 268_435_456,
+  /** One week: the longest a disconnected MQTT 5 session is kept, whatever it asked for. */
+  sessionExpiryMaxSeconds: 604_800,
+  /** One day: how long a disconnected 3.x session (clean session 0) is kept. */
+  sessionExpiry3xSeconds: 86_400,
+  /** 0: messages keep the expiry their publisher gave them, or none. */
+  messageExpiryMaxSeconds: 0,
+  /** The longest keep alive accepted; a lower setting is sent to MQTT 5 clients as Server Keep Alive. */
+  keepAliveMaxSeconds: 65_535,
+  /** From accept to a complete CONNECT; silent sockets go after this. */
+  connectTimeoutSeconds: 10,
+  maximumQos: 2,
+  retainAvailable: true,
+  wildcardSubscriptionAvailable: true,
+  sharedSubscriptionAvailable: true,
+  subscriptionIdentifiersAvailable: true,
+});
+
+/** First size of a connection's out-buffer: a few acknowledgements; an idle connection keeps none. */
+export const OUT_BUFFER_BYTES_MIN = 512;
+/** At this size a connection's out-buffer is written at once instead of at the end of the turn. */
+export const OUT_BUFFER_BYTES_MAX = 65_536;
+/** Connections over `connectionsMax` that may still send a CONNECT, to be told why they are refused. */
+export const REFUSED_CONNECTIONS_MAX = 100;
+/** Bytes that a client may have sent behind its CONNECT while it waits for the verdict. */
+export const UNAUTHENTICATED_BYTES_MAX = 131_072;
+/** How often keep alive, expiry and will delay are looked at, in milliseconds: the precision of all of them. */
+export const SWEEP_INTERVAL_MS = 500;

@@ -1,0 +1,140 @@
+import type { QoS } from '../codec/packets.ts';
+import type { Authorizer } from '../interfaces/auth.ts';
+import type { Clock } from '../interfaces/clock.ts';
+import type { Message } from '../session/message.ts';
+import { Outgoing } from '../session/outgoing.ts';
+import type { Session } from '../session/session.ts';
+import type { Subscription } from '../session/subscription.ts';
+import type { Statistics } from '../statistics.ts';
+import { RetainedMessages } from './retained.ts';
+import { type Route, targetsOf } from './route.ts';
+import type { SharedGroup } from './shared-group.ts';
+import { SubscriptionTree } from './subscription-tree.ts';
+
+/** Routes remembered by topic name; beyond it the memory starts anew. At about 300 bytes each, a few megabytes. */
+const ROUTES_MAX = 10_000;
+
+/** Matches messages with subscriptions and hands them to the sessions. */
+export class Router {
+  readonly retained = new RetainedMessages();
+  readonly #tree: SubscriptionTree;
+  readonly #authorizer: Authorizer;
+  readonly #statistics: Statistics;
+  readonly #clock: Clock;
+  readonly #routes = new Map<string, Route>();
+  readonly #outgoing = new Outgoing();
+  #changes = 0;
+
+  constructor(authorizer: Authorizer, statistics: Statistics, clock: Clock) {
+    this.#authorizer = authorizer;
+    this.#statistics = statistics;
+    this.#clock = clock;
+    this.#tree = new SubscriptionTree((group, message) => this.#redeliver(group, message));
+  }
+
+  /** Grows with every change of a subscription or a right: a Route of an older generation no longer holds. */
+  get generation(): number {
+    return this.#changes + this.#authorizer.generation;
+  }
+
+  /** Adds a subscription, or replaces the session's one to the same filter. */
+  subscribe(subscription: Subscription): void {
+    const { session, filter } = subscription;
+    const replaced = session.subscriptions.get(filter);
+    session.subscriptions.set(filter, subscription);
+    this.#tree.add(subscription);
+    this.#changes++;
+    if (replaced !== undefined) return;
+    this.#statistics.subscriptions++;
+    if (subscription.shareName !== null) this.#statistics.sharedSubscriptions++;
+  }
+
+  /** Ends a subscription; false when the session has none to this filter. */
+  unsubscribe(session: Session, filter: string): boolean {
+    const subscription = session.subscriptions.get(filter);
+    if (subscription === undefined) return false;
+    session.subscriptions.delete(filter);
+    session.cancelRetained(filter);
+    this.#tree.remove(subscription);
+    this.#changes++;
+    this.#statistics.subscriptions--;
+    if (subscription.shareName !== null) this.#statistics.sharedSubscriptions--;
+    return true;
+  }
+
+  /** Who gets messages of this topic name. Only subscribers that may receive it. */
+  route(topic: string): Route {
+    const generation = this.generation;
+    const known = this.#routes.get(topic);
+    if (known !== undefined && known.generation === generation) return known;
+    const { subscriptions, groups } = this.#tree.match(topic);
+    const allowed = subscriptions.filter((each) => this.#mayReceive(each, topic));
+    const route: Route = { topic, generation, targets: targetsOf(allowed), groups };
+    if (this.#routes.size >= ROUTES_MAX) this.#routes.clear();
+    this.#routes.set(topic, route);
+    return route;
+  }
+
+  /** The one Outgoing of this broker, to be filled before `dispatch`. */
+  get outgoing(): Outgoing {
+    return this.#outgoing;
+  }
+
+  /**
+   * Hands `outgoing` to everyone on the route. `publisher`: the session that sent it, for No Local; null for the broker.
+   * Returns the number of receivers.
+   */
+  dispatch(route: Route, qos: QoS, retain: boolean, publisher: Session | null): number {
+    const out = this.#outgoing;
+    const targets = route.targets;
+    let receivers = 0;
+    for (let index = 0; index < targets.length; index++) {
+      let target = targets[index];
+      if (target.session === publisher && target.own !== 'same') {
+        // [MQTT-3.8.3-3]
+        if (target.own === 'nothing') continue;
+        target = target.own;
+      }
+      receivers++;
+      const granted = qos < target.qos ? qos : target.qos;
+      // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
+      target.session.deliver(out, granted, retain && target.retainAsPublished, target.identifiers, null);
+    }
+    for (const group of route.groups) if (this.#share(group, qos, retain)) receivers++;
+    return receivers;
+  }
+
+  /** Publishes a message at rest: a will, a `$SYS` value, a message that comes back from a shared subscription. */
+  publishMessage(message: Message, publisher: Session | null): number {
+    const nowMs = this.#clock.now();
+    const route = this.route(message.topic);
+    const out = this.#outgoing;
+    out.fill(message, message.topic, message.expirySeconds(nowMs), message.publisherId, nowMs, message);
+    const receivers = this.dispatch(route, message.qos, message.retain, publisher);
+    out.clear();
+    return receivers;
+  }
+
+  /** Gives a message to another member of the group; the session that had it has ended. [MQTT-4.8.2-5] */
+  #redeliver(group: SharedGroup, message: Message): void {
+    const nowMs = this.#clock.now();
+    const out = this.#outgoing;
+    out.fill(message, message.topic, message.expirySeconds(nowMs), message.publisherId, nowMs, message);
+    this.#share(group, message.qos, message.retain);
+    out.clear();
+  }
+
+  #mayReceive(subscription: Subscription, topic: string): boolean {
+    return this.#authorizer.may(subscription.session.identity, 'receive', topic);
+  }
+
+  #share(group: SharedGroup, qos: QoS, retain: boolean): boolean {
+    const out = this.#outgoing;
+    const member = group.pick((each) => this.#mayReceive(each, out.topic));
+    if (member === null) return false;
+    const granted = qos < member.qos ? qos : member.qos;
+    const identifiers = member.identifier > 0 ? [member.identifier] : null;
+    member.session.deliver(out, granted, retain && member.retainAsPublished, identifiers, group);
+    return true;
+  }
+}

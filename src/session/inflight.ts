@@ -1,0 +1,110 @@
+import type { Delivery } from './delivery.ts';
+
+/** Where an outgoing QoS 1 or 2 exchange stands. */
+export const Stage = { FREE: 0, PUBACK: 1, PUBREC: 2, PUBCOMP: 3 } as const;
+export type Stage = (typeof Stage)[keyof typeof Stage];
+
+const CAPACITY_MIN = 16;
+const PACKET_ID_MAX = 65_535;
+
+/**
+ * Packet identifiers in use towards one client, and what each waits for (MQTT 5.0 sections 2.2.1, 4.3).
+ *
+ * Three parallel arrays, indexed by `packetId & mask`. Identifiers are given out in sequence, so with twice as many
+ * slots as exchanges a free one is at most a few steps away; a slot that an old exchange still holds is skipped.
+ */
+export class Inflight {
+  #ids = new Uint16Array(CAPACITY_MIN);
+  #stages = new Uint8Array(CAPACITY_MIN);
+  #deliveries: (Delivery | null)[] = new Array(CAPACITY_MIN).fill(null);
+  #mask = CAPACITY_MIN - 1;
+  #size = 0;
+  #bytes = 0;
+  #last = 0;
+
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Bytes of the deliveries kept here. */
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  /** Takes the next free packet identifier, 1 to 65535. `delivery` is null when it need not survive the connection. */
+  add(delivery: Delivery | null, stage: Stage): number {
+    if (this.#size * 2 >= this.#ids.length && this.#ids.length <= PACKET_ID_MAX) this.#grow();
+    let id = this.#last;
+    do {
+      id = id === PACKET_ID_MAX ? 1 : id + 1;
+    } while (this.#stages[id & this.#mask] !== Stage.FREE);
+    this.#last = id;
+    this.#put(id, delivery, stage);
+    return id;
+  }
+
+  /** Takes an identifier that is known from before a reconnect. */
+  restore(packetId: number, delivery: Delivery | null, stage: Stage): void {
+    while (this.#stages[packetId & this.#mask] !== Stage.FREE) this.#grow();
+    this.#put(packetId, delivery, stage);
+    if (packetId > this.#last) this.#last = packetId;
+  }
+
+  stageOf(packetId: number): Stage {
+    const slot = packetId & this.#mask;
+    return this.#ids[slot] === packetId ? (this.#stages[slot] as Stage) : Stage.FREE;
+  }
+
+  /** Only for an identifier in use. */
+  deliveryOf(packetId: number): Delivery | null {
+    return this.#deliveries[packetId & this.#mask];
+  }
+
+  setStage(packetId: number, stage: Stage): void {
+    this.#stages[packetId & this.#mask] = stage;
+  }
+
+  remove(packetId: number): void {
+    const slot = packetId & this.#mask;
+    const delivery = this.#deliveries[slot];
+    if (delivery !== null) this.#bytes -= delivery.message.bytes;
+    this.#stages[slot] = Stage.FREE;
+    this.#ids[slot] = 0;
+    this.#deliveries[slot] = null;
+    this.#size--;
+  }
+
+  /** Takes out everything that still has its delivery, in the order it was first sent. */
+  drain(): Delivery[] {
+    const all: Delivery[] = [];
+    for (const delivery of this.#deliveries) if (delivery !== null) all.push(delivery);
+    this.#ids.fill(0);
+    this.#stages.fill(Stage.FREE);
+    this.#deliveries.fill(null);
+    this.#size = 0;
+    this.#bytes = 0;
+    return all.sort((a, b) => a.position - b.position);
+  }
+
+  #put(id: number, delivery: Delivery | null, stage: Stage): void {
+    const slot = id & this.#mask;
+    this.#ids[slot] = id;
+    this.#stages[slot] = stage;
+    this.#deliveries[slot] = delivery;
+    if (delivery !== null) this.#bytes += delivery.message.bytes;
+    this.#size++;
+  }
+
+  #grow(): void {
+    const [ids, stages, deliveries] = [this.#ids, this.#stages, this.#deliveries];
+    const capacity = ids.length * 2;
+    this.#ids = new Uint16Array(capacity);
+    this.#stages = new Uint8Array(capacity);
+    this.#deliveries = new Array(capacity).fill(null);
+    this.#mask = capacity - 1;
+    this.#size = 0;
+    this.#bytes = 0;
+    for (let slot = 0; slot < ids.length; slot++)
+      if (stages[slot] !== Stage.FREE) this.#put(ids[slot], deliveries[slot], stages[slot] as Stage);
+  }
+}

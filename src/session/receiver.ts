@@ -1,0 +1,29 @@
+/** What a session asks of the connection that it is attached to. Types only. */
+
+import type { QoS } from '../codec/packets.ts';
+import type { Delivery } from './delivery.ts';
+import type { Outgoing } from './outgoing.ts';
+
+/** `full`: its buffer is at its bound, keep the message. `too-large`: over the client's Maximum Packet Size, never sent. */
+export type SendResult = 'sent' | 'full' | 'too-large';
+
+export interface Receiver {
+  /** Unacknowledged QoS 1 and 2 messages that it takes: the client's Receive Maximum or our own lower bound. */
+  readonly window: number;
+  /** False while more than `outBytesMax` wait to be written. */
+  readonly writable: boolean;
+  /** Appends the PUBLISH. `packetId` is 0 at QoS 0. */
+  sendPublish(
+    out: Outgoing,
+    qos: QoS,
+    retain: boolean,
+    identifiers: readonly number[] | null,
+    packetId: number,
+  ): SendResult;
+  /** Appends the PUBLISH of a delivery that waited, with its remaining expiry. */
+  sendDelivery(delivery: Delivery, packetId: number, dup: boolean, expirySeconds: number): SendResult;
+  /** Appends a PUBREL once everything up to `sequence` is durable. */
+  sendPubrel(packetId: number, sequence: number): void;
+  /** Another connection has the session now: says so and closes. [MQTT-3.1.4-3] */
+  takeOver(): void;
+}

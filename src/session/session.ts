@@ -1,0 +1,367 @@
+import type { ProtocolVersion, QoS } from '../codec/packets.ts';
+import type { Identity } from '../interfaces/auth.ts';
+import type { Clock } from '../interfaces/clock.ts';
+import type { Log } from '../interfaces/log.ts';
+import type { Store, StoredDelivery, StoredSession, StoreOperation } from '../interfaces/store.ts';
+import type { Limits } from '../limits.ts';
+import type { Statistics } from '../statistics.ts';
+import { Delivery, type SharedOrigin } from './delivery.ts';
+import { Inflight, Stage } from './inflight.ts';
+import type { Message } from './message.ts';
+import type { Outgoing } from './outgoing.ts';
+import { DeliveryQueue } from './queue.ts';
+import type { Receiver } from './receiver.ts';
+import type { Subscription } from './subscription.ts';
+
+/** What every session of a broker shares. */
+export interface SessionContext {
+  readonly limits: Limits;
+  readonly store: Store;
+  readonly statistics: Statistics;
+  readonly clock: Clock;
+  readonly log: Log;
+  /** True: QoS 0 messages are queued for sessions that are not connected. */
+  readonly queueQos0: boolean;
+}
+
+export interface SessionWill {
+  readonly message: Message;
+  /** Will Delay Interval. */
+  readonly delaySeconds: number;
+  /** Message expiry in seconds, counted from when the will is published; -1: none. */
+  readonly expirySeconds: number;
+}
+
+/** Retained messages of a new subscription, taken as the receiver has room. */
+export type RetainedSource = Iterator<{ message: Message; qos: QoS; identifiers: readonly number[] | null }>;
+
+const DROP_LOG_INTERVAL_MS = 60_000;
+
+/** What outlives a connection (MQTT 5.0 section 4.1): subscriptions, and messages on their way in either direction. */
+export class Session {
+  readonly clientId: string;
+  /** User name of whoever made the session; nobody else may resume it. Null: anonymous. */
+  readonly owner: string | null;
+  readonly identity: Identity;
+  readonly subscriptions = new Map<string, Subscription>();
+  /** Packet identifiers of QoS 2 messages received and not yet released. */
+  readonly inbound = new Set<number>();
+  version: ProtocolVersion = 4;
+  /** Seconds that the session outlives its connection; 0xFFFFFFFF: for ever. */
+  expirySeconds = 0;
+  will: SessionWill | null = null;
+  receiver: Receiver | null = null;
+  readonly #context: SessionContext;
+  readonly #inflight = new Inflight();
+  readonly #queue = new DeliveryQueue();
+  readonly #retained = new Map<string, RetainedSource>();
+  #nextPosition = 1;
+  #dropped = 0;
+  #droppedLoggedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(context: SessionContext, clientId: string, owner: string | null) {
+    this.#context = context;
+    this.clientId = clientId;
+    this.owner = owner;
+    this.identity = { username: owner, clientId };
+  }
+
+  /** True when the state must outlive the connection, and so goes to the store. */
+  get persistent(): boolean {
+    return this.expirySeconds > 0;
+  }
+
+  /** Messages queued or in flight. */
+  get pendingMessages(): number {
+    return this.#queue.length + this.#inflight.size;
+  }
+
+  /** True when a message would be sent at once. */
+  get ready(): boolean {
+    const receiver = this.receiver;
+    return receiver?.writable === true && this.#queue.length === 0 && this.#windowOpen(receiver);
+  }
+
+  /** Sends the message now, or queues it, or drops it where QoS 0 allows that. */
+  deliver(
+    out: Outgoing,
+    qos: QoS,
+    retain: boolean,
+    identifiers: readonly number[] | null,
+    origin: SharedOrigin | null,
+  ): void {
+    const receiver = this.receiver;
+    if (qos === 0 && receiver !== null) {
+      const result = receiver.sendPublish(out, 0, retain, identifiers, 0);
+      if (result === 'full') this.#drop(out.topic);
+      return;
+    }
+    if (qos > 0 && receiver !== null && this.ready) {
+      this.#sendNow(receiver, out, qos, retain, identifiers, origin);
+      return;
+    }
+    if (qos === 0 && !(this.#context.queueQos0 && this.persistent)) return;
+    this.#enqueue(out.message(), qos, retain, identifiers, origin);
+  }
+
+  /** Takes a source of retained messages for `filter`; it replaces an unfinished one for the same filter. */
+  deliverRetained(filter: string, source: RetainedSource): void {
+    this.#retained.set(filter, source);
+    this.pump();
+  }
+
+  /** Ends a retained source, because the subscription is gone. */
+  cancelRetained(filter: string): void {
+    this.#retained.delete(filter);
+  }
+
+  /** Sends what waits, as far as the window and the receiver's buffer allow. */
+  pump(): void {
+    const receiver = this.receiver;
+    if (receiver === null) return;
+    while (receiver.writable) {
+      const next = this.#queue.peek();
+      if (next === undefined) break;
+      if (next.qos > 0 && !this.#windowOpen(receiver)) return;
+      this.#queue.shift();
+      this.#countQueued(-1, -next.message.bytes);
+      this.#sendWaiting(receiver, next);
+    }
+    if (this.#retained.size > 0) this.#pumpRetained(receiver);
+  }
+
+  /** PUBACK came. False: the packet identifier is not waiting for one. */
+  puback(packetId: number): boolean {
+    if (this.#inflight.stageOf(packetId) !== Stage.PUBACK) return false;
+    this.#finish(packetId);
+    return true;
+  }
+
+  /** PUBREC came; `failed` when its reason code is 0x80 or above. False: unknown packet identifier. [MQTT-4.3.3-4] */
+  pubrec(packetId: number, failed: boolean): boolean {
+    const stage = this.#inflight.stageOf(packetId);
+    if (stage !== Stage.PUBREC && stage !== Stage.PUBCOMP) return false;
+    if (failed && stage === Stage.PUBREC) {
+      this.#finish(packetId);
+      return true;
+    }
+    const delivery = this.#inflight.deliveryOf(packetId);
+    if (stage === Stage.PUBREC) {
+      this.#inflight.setStage(packetId, Stage.PUBCOMP);
+      if (delivery !== null) {
+        delivery.released = true;
+        this.#append({ kind: 'released', clientId: this.clientId, position: delivery.position });
+      }
+    }
+    this.receiver?.sendPubrel(packetId, this.#context.store.appended);
+    return true;
+  }
+
+  /** PUBCOMP came. False: the packet identifier is not waiting for one. */
+  pubcomp(packetId: number): boolean {
+    if (this.#inflight.stageOf(packetId) !== Stage.PUBCOMP) return false;
+    this.#finish(packetId);
+    return true;
+  }
+
+  /** Notes a QoS 2 message received; it is not delivered again until `releaseInbound`. [MQTT-4.3.3-10] */
+  noteInbound(packetId: number): void {
+    this.inbound.add(packetId);
+    this.#append({ kind: 'inbound', clientId: this.clientId, packetId });
+  }
+
+  /** PUBREL came. False: no such QoS 2 message. */
+  releaseInbound(packetId: number): boolean {
+    if (!this.inbound.delete(packetId)) return false;
+    this.#append({ kind: 'inbound-done', clientId: this.clientId, packetId });
+    return true;
+  }
+
+  /** A connection takes over: what was in flight is sent again, in order, before what is queued. [MQTT-4.4.0-1] [MQTT-4.6.0-1] */
+  attach(receiver: Receiver): void {
+    this.receiver = receiver;
+    const unacknowledged: Delivery[] = [];
+    for (const delivery of this.#inflight.drain()) {
+      if (delivery.released) {
+        this.#inflight.restore(delivery.packetId, delivery, Stage.PUBCOMP);
+        receiver.sendPubrel(delivery.packetId, 0);
+      } else unacknowledged.push(delivery);
+    }
+    this.#requeue(unacknowledged);
+    this.pump();
+  }
+
+  /** The connection is gone. */
+  detach(): void {
+    this.receiver = null;
+    this.#retained.clear();
+  }
+
+  /** Loads a delivery read from the store at start. */
+  restore(stored: StoredDelivery, message: Message): void {
+    const { position, qos, retain, identifiers } = stored;
+    const delivery = new Delivery(position, message, qos, retain, identifiers, null);
+    delivery.packetId = stored.packetId;
+    delivery.released = stored.released;
+    this.#nextPosition = Math.max(this.#nextPosition, position + 1);
+    if (delivery.released) this.#inflight.restore(delivery.packetId, delivery, Stage.PUBCOMP);
+    else {
+      this.#queue.push(delivery);
+      this.#countQueued(1, message.bytes);
+    }
+  }
+
+  /** The session is over. Messages of shared subscriptions that were not acknowledged go to other members. [MQTT-4.8.2-5] */
+  end(): void {
+    this.#countQueued(-this.#queue.length, -this.#queue.bytes);
+    const waiting = [...this.#inflight.drain(), ...this.#queue.drain()];
+    this.#retained.clear();
+    for (const delivery of waiting) {
+      const { origin, qos, packetId } = delivery;
+      // [MQTT-4.8.2-6] QoS 2 that was sent belongs to this client alone.
+      if (origin !== null && (packetId === 0 || qos === 1)) origin.redeliver(delivery.message);
+    }
+    this.#append({ kind: 'session-end', clientId: this.clientId });
+  }
+
+  /** The session as the store keeps it. */
+  toStored(disconnectedAtWallMs: number): StoredSession {
+    const { clientId, owner, expirySeconds, will } = this;
+    return { clientId, owner, expirySeconds, disconnectedAtWallMs, will };
+  }
+
+  /** [MQTT-4.9.0-1] [MQTT-4.9.0-2] [MQTT-4.9.0-3] */
+  #windowOpen(receiver: Receiver): boolean {
+    return (
+      this.#inflight.size < receiver.window && this.#inflight.bytes < this.#context.limits.queueBytesMax
+    );
+  }
+
+  #sendNow(
+    receiver: Receiver,
+    out: Outgoing,
+    qos: QoS,
+    retain: boolean,
+    identifiers: readonly number[] | null,
+    origin: SharedOrigin | null,
+  ): void {
+    // Without a session to resume, nothing is ever sent again: the packet identifier alone is enough.
+    const delivery =
+      this.persistent || origin !== null
+        ? new Delivery(this.#nextPosition++, out.message(), qos, retain, identifiers, origin)
+        : null;
+    const packetId = this.#inflight.add(delivery, qos === 1 ? Stage.PUBACK : Stage.PUBREC);
+    if (receiver.sendPublish(out, qos, retain, identifiers, packetId) === 'too-large') {
+      this.#inflight.remove(packetId);
+      return;
+    }
+    if (delivery === null) return;
+    delivery.packetId = packetId;
+    this.#append({ kind: 'enqueue', clientId: this.clientId, delivery });
+  }
+
+  #sendWaiting(receiver: Receiver, delivery: Delivery): void {
+    const expirySeconds = delivery.message.expirySeconds(this.#context.clock.now());
+    const again = delivery.packetId !== 0;
+    if (expirySeconds === 0 && !again) {
+      this.#append({ kind: 'done', clientId: this.clientId, position: delivery.position });
+      return;
+    }
+    if (delivery.qos === 0) {
+      receiver.sendDelivery(delivery, 0, false, expirySeconds);
+      this.#append({ kind: 'done', clientId: this.clientId, position: delivery.position });
+      return;
+    }
+    const stage = delivery.qos === 1 ? Stage.PUBACK : Stage.PUBREC;
+    const kept = this.persistent || delivery.origin !== null ? delivery : null;
+    if (again) this.#inflight.restore(delivery.packetId, kept, stage);
+    const packetId = again ? delivery.packetId : this.#inflight.add(kept, stage);
+    if (receiver.sendDelivery(delivery, packetId, again, expirySeconds) === 'too-large') {
+      this.#inflight.remove(packetId);
+      this.#append({ kind: 'done', clientId: this.clientId, position: delivery.position });
+      return;
+    }
+    if (again) return;
+    delivery.packetId = packetId;
+    this.#append({ kind: 'sent', clientId: this.clientId, position: delivery.position, packetId });
+  }
+
+  #pumpRetained(receiver: Receiver): void {
+    for (const [filter, source] of this.#retained) {
+      while (receiver.writable && this.#windowOpen(receiver)) {
+        const next = source.next();
+        if (next.done) {
+          this.#retained.delete(filter);
+          break;
+        }
+        const { message, qos, identifiers } = next.value;
+        const delivery = new Delivery(this.#nextPosition++, message, qos, true, identifiers, null);
+        if (qos > 0) this.#append({ kind: 'enqueue', clientId: this.clientId, delivery });
+        this.#sendWaiting(receiver, delivery);
+      }
+    }
+  }
+
+  #enqueue(
+    message: Message,
+    qos: QoS,
+    retain: boolean,
+    identifiers: readonly number[] | null,
+    origin: SharedOrigin | null,
+  ): void {
+    const { limits } = this.#context;
+    if (
+      this.#queue.length >= limits.queueMessagesMax ||
+      this.#queue.bytes + message.bytes > limits.queueBytesMax
+    ) {
+      this.#drop(message.topic);
+      return;
+    }
+    const delivery = new Delivery(this.#nextPosition++, message, qos, retain, identifiers, origin);
+    this.#queue.push(delivery);
+    this.#countQueued(1, message.bytes);
+    this.#append({ kind: 'enqueue', clientId: this.clientId, delivery });
+  }
+
+  #requeue(deliveries: Delivery[]): void {
+    if (deliveries.length === 0) return;
+    this.#queue.unshiftAll(deliveries);
+    for (const delivery of deliveries) this.#countQueued(1, delivery.message.bytes);
+  }
+
+  #finish(packetId: number): void {
+    const delivery = this.#inflight.deliveryOf(packetId);
+    this.#inflight.remove(packetId);
+    if (delivery !== null)
+      this.#append({ kind: 'done', clientId: this.clientId, position: delivery.position });
+    if (this.#queue.length > 0 || this.#retained.size > 0) this.pump();
+  }
+
+  #append(operation: StoreOperation): void {
+    if (this.persistent) this.#context.store.append(operation);
+  }
+
+  #countQueued(messages: number, bytes: number): void {
+    this.#context.statistics.queuedMessages += messages;
+    this.#context.statistics.queuedBytes += bytes;
+  }
+
+  /** Counts a message that this session does not get, and says so at most once a minute. */
+  #drop(topic: string): void {
+    const { statistics, clock, log } = this.#context;
+    statistics.publishDropped++;
+    this.#dropped++;
+    const now = clock.now();
+    if (now - this.#droppedLoggedAt < DROP_LOG_INTERVAL_MS) return;
+    this.#droppedLoggedAt = now;
+    const { clientId, owner: username } = this;
+    log.warn('session.messages_dropped', {
+      clientId,
+      username,
+      dropped: this.#dropped,
+      topic,
+      queued: this.#queue.length,
+    });
+    this.#dropped = 0;
+  }
+}

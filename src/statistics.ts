@@ -1,0 +1,27 @@
+/** Counters of one broker. Plain numbers, so that counting costs an addition; read by `$SYS` and later by metrics. */
+export class Statistics {
+  messagesReceived = 0;
+  messagesSent = 0;
+  bytesReceived = 0;
+  bytesSent = 0;
+  publishReceived = 0;
+  publishSent = 0;
+  publishDropped = 0;
+  publishBytesReceived = 0;
+  publishBytesSent = 0;
+  /** PUBLISH packets refused by the ACL. */
+  publishDenied = 0;
+  /** Deliveries not made because the receiver said the packet would be too large for it. */
+  publishTooLarge = 0;
+  retainedRefused = 0;
+  connectionsOpened = 0;
+  connectionsRefused = 0;
+  protocolErrors = 0;
+  sessionsExpired = 0;
+  connected = 0;
+  connectedMax = 0;
+  subscriptions = 0;
+  sharedSubscriptions = 0;
+  queuedMessages = 0;
+  queuedBytes = 0;
+}

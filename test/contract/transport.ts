@@ -1,0 +1,575 @@
+/** The suite every door passes. A door's test file calls `transportContract` with a way to build and to dial it. */
+import assert from 'node:assert/strict';
+import { afterEach, beforeEach, describe, it } from 'node:test';
+import type { Address, Transport, Wire, WireEvents } from '../../src/interfaces/transport.ts';
+import type { OnError } from '../../transports/listen-url.ts';
+
+/** The other end of a wire, as a byte stream. */
+export interface RawClient {
+  write(bytes: Uint8Array): void;
+  /** Written, and not yet taken by the transport. */
+  readonly unsentBytes: number;
+  onData(listener: (chunk: Buffer) => void): void;
+  pause(): void;
+  resume(): void;
+  end(): void;
+  abort(): void;
+  /** Called once, when both directions are over. */
+  onClosed(listener: () => void): void;
+}
+
+/** A door to be tested, before `listen`. */
+export interface Door {
+  readonly transport: Transport;
+  readonly secure: boolean;
+  /** Whether a client's abort reaches the core as an error; a unix socket has no reset. */
+  readonly abortIsError: boolean;
+  dial(address: Address): Promise<RawClient>;
+}
+
+const TIMEOUT = { timeout: 15_000 };
+/** More than the kernel buffers of a connection hold on both sides together. */
+const FLOOD_BYTES = 24 << 20;
+const MEGABYTE = 1 << 20;
+
+/** Waits for conditions that events make true. */
+class Watch {
+  readonly #waiting = new Set<() => void>();
+
+  changed(): void {
+    for (const check of this.#waiting) check();
+  }
+
+  until(condition: () => boolean): Promise<void> {
+    return new Promise((resolve) => {
+      const check = () => {
+        if (!condition()) return;
+        this.#waiting.delete(check);
+        resolve();
+      };
+      this.#waiting.add(check);
+      check();
+    });
+  }
+}
+
+/** The core's side of one wire: keeps what it hears. A test replaces `onData` and its kin to act from within an event. */
+class Core implements WireEvents {
+  readonly wire: Wire;
+  readonly #watch: Watch;
+  readonly chunks: Buffer[] = [];
+  receivedBytes = 0;
+  drains = 0;
+  closes = 0;
+  lateEvents = 0;
+  error: Error | undefined;
+  onData = (_chunk: Buffer): void => {};
+  onDrain = (): void => {};
+  onClosed = (): void => {};
+
+  constructor(wire: Wire, watch: Watch) {
+    this.wire = wire;
+    this.#watch = watch;
+  }
+
+  get received(): Buffer {
+    return Buffer.concat(this.chunks);
+  }
+
+  data(chunk: Buffer): void {
+    this.#count();
+    this.chunks.push(chunk);
+    this.receivedBytes += chunk.length;
+    try {
+      this.onData(chunk);
+    } finally {
+      this.#watch.changed();
+    }
+  }
+
+  drain(): void {
+    this.#count();
+    this.drains++;
+    try {
+      this.onDrain();
+    } finally {
+      this.#watch.changed();
+    }
+  }
+
+  closed(error?: Error): void {
+    this.#count();
+    this.closes++;
+    this.error = error;
+    try {
+      this.onClosed();
+    } finally {
+      this.#watch.changed();
+    }
+  }
+
+  #count(): void {
+    if (this.closes > 0) this.lateEvents++;
+  }
+}
+
+/** The client's side, with what it got. */
+class Peer {
+  readonly raw: RawClient;
+  readonly chunks: Buffer[] = [];
+  receivedBytes = 0;
+  closed = false;
+
+  constructor(raw: RawClient, watch: Watch) {
+    this.raw = raw;
+    raw.onData((chunk) => {
+      this.chunks.push(chunk);
+      this.receivedBytes += chunk.length;
+      watch.changed();
+    });
+    raw.onClosed(() => {
+      this.closed = true;
+      watch.changed();
+    });
+  }
+
+  get received(): Buffer {
+    return Buffer.concat(this.chunks);
+  }
+}
+
+/** One listening door and everything that happened on it. */
+class Stage {
+  readonly watch = new Watch();
+  readonly cores: Core[] = [];
+  readonly errors: Error[] = [];
+  readonly door: Door;
+  address: Address = { url: '', port: 0 };
+  onAccept = (_wire: Wire): void => {};
+
+  constructor(open: (onError: OnError) => Door) {
+    this.door = open((error) => this.errors.push(error));
+  }
+
+  async listen(): Promise<void> {
+    this.address = await this.door.transport.listen((wire) => {
+      const core = new Core(wire, this.watch);
+      this.cores.push(core);
+      this.watch.changed();
+      this.onAccept(wire);
+      return core;
+    });
+  }
+
+  async dial(): Promise<Peer> {
+    return new Peer(await this.door.dial(this.address), this.watch);
+  }
+
+  /** A client and the core's view of it. */
+  async connect(): Promise<{ peer: Peer; core: Core }> {
+    const index = this.cores.length;
+    const peer = await this.dial();
+    await this.watch.until(() => this.cores.length > index);
+    return { peer, core: this.cores[index] };
+  }
+
+  until(condition: () => boolean): Promise<void> {
+    return this.watch.until(condition);
+  }
+
+  /** A round trip on a connection of its own: whatever was on its way before has had its turn. */
+  async settle(): Promise<void> {
+    for (let round = 0; round < 3; round++) {
+      const { peer, core } = await this.connect();
+      peer.raw.write(Buffer.from('ping'));
+      await this.until(() => core.receivedBytes === 4);
+      core.wire.write(Buffer.from('pong'));
+      await this.until(() => peer.receivedBytes === 4);
+      peer.raw.end();
+      await this.until(() => core.closes === 1);
+    }
+  }
+}
+
+/** Bytes that differ by position, so that a loss or a swap shows. */
+function pattern(length: number, seed = 1): Buffer {
+  const bytes = Buffer.allocUnsafe(length);
+  let state = seed;
+  for (let i = 0; i < length; i++) {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    bytes[i] = state >>> 24;
+  }
+  return bytes;
+}
+
+function assertSame(actual: Buffer, expected: Buffer): void {
+  assert.equal(actual.length, expected.length);
+  assert.ok(actual.equals(expected), 'the bytes differ');
+}
+
+/** Writes all of `bytes` as the core does: at most one buffer held, the next after its drain. */
+function pour(core: Core, bytes: Buffer, step: number): void {
+  let at = 0;
+  const go = () => {
+    while (at < bytes.length) {
+      const chunk = bytes.subarray(at, at + step);
+      at += chunk.length;
+      if (!core.wire.write(chunk)) return;
+    }
+  };
+  core.onDrain = go;
+  go();
+}
+
+/**
+ * Registers the contract's tests.
+ * @param name of the door
+ * @param open builds a fresh, not yet listening door that reports to `onError`
+ */
+export function transportContract(name: string, open: (onError: OnError) => Door): void {
+  describe(`${name} keeps the transport contract`, () => {
+    let stage: Stage;
+    beforeEach(async () => {
+      stage = new Stage(open);
+      await stage.listen();
+    });
+    afterEach(async () => {
+      await stage.door.transport.close(0);
+      for (const core of stage.cores) {
+        assert.equal(core.closes, 1, 'exactly one closed for each wire');
+        assert.equal(core.lateEvents, 0, 'nothing after closed');
+      }
+    });
+    streamTests(() => stage);
+    pressureTests(() => stage);
+    endingTests(() => stage);
+    faultTests(() => stage);
+    closeTests(() => stage);
+  });
+}
+
+function streamTests(current: () => Stage): void {
+  it('tells who is at the other end', TIMEOUT, async () => {
+    const stage = current();
+    const { core } = await stage.connect();
+    assert.equal(core.wire.peer.secure, stage.door.secure);
+    assert.ok(core.wire.peer.door.includes('://'));
+    assert.notEqual(core.wire.peer.address, '');
+  });
+
+  it('hands over bytes in order when they come one at a time', TIMEOUT, async () => {
+    const stage = current();
+    const { peer, core } = await stage.connect();
+    const sent = pattern(300);
+    for (let i = 0; i < sent.length; i++) peer.raw.write(sent.subarray(i, i + 1));
+    await stage.until(() => core.receivedBytes >= sent.length);
+    assertSame(core.received, sent);
+  });
+
+  it('hands over bytes in order when they come in random splits', TIMEOUT, async () => {
+    const stage = current();
+    const { peer, core } = await stage.connect();
+    const sent = pattern(MEGABYTE);
+    const sizes = pattern(4096, 7);
+    for (let at = 0, n = 0; at < sent.length; n++) {
+      const size = 1 + sizes[n % sizes.length] ** 2;
+      peer.raw.write(sent.subarray(at, at + size));
+      at += size;
+      if (n % 50 === 0) await new Promise(setImmediate);
+    }
+    await stage.until(() => core.receivedBytes >= sent.length);
+    assertSame(core.received, sent);
+  });
+
+  it('carries 8 MB in one write each way', TIMEOUT, async () => {
+    const stage = current();
+    const { peer, core } = await stage.connect();
+    const sent = pattern(8 * MEGABYTE);
+    peer.raw.write(sent);
+    await stage.until(() => core.receivedBytes >= sent.length);
+    assertSame(core.received, sent);
+    core.wire.write(sent);
+    await stage.until(() => peer.receivedBytes >= sent.length);
+    assertSame(peer.received, sent);
+  });
+
+  it('lets go of a buffer as soon as write has returned true', TIMEOUT, async () => {
+    const stage = current();
+    const { peer, core } = await stage.connect();
+    const sent = pattern(200_000, 3);
+    const reused = Buffer.alloc(100);
+    for (let at = 0; at < sent.length; at += reused.length) {
+      sent.copy(reused, 0, at, at + reused.length);
+      const drains = core.drains;
+      if (!core.wire.write(reused)) await stage.until(() => core.drains > drains);
+      reused.fill(0);
+    }
+    await stage.until(() => peer.receivedBytes >= sent.length);
+    assertSame(peer.received, sent);
+  });
+
+  it('never writes again to a chunk it handed over', TIMEOUT, async () => {
+    const stage = current();
+    const { peer, core } = await stage.connect();
+    const copies: Buffer[] = [];
+    core.onData = (chunk) => copies.push(Buffer.from(chunk));
+    const sent = pattern(MEGABYTE, 5);
+    for (let at = 0; at < sent.length; at += 10_000) peer.raw.write(sent.subarray(at, at + 10_000));
+    await stage.until(() => core.receivedBytes >= sent.length);
+    assertSame(core.received, Buffer.concat(copies));
+  });
+}
+
+function pressureTests(current: () => Stage): void {
+  it('holds a buffer for a client that does not read, and drains exactly once', TIMEOUT, async () => {
+    const stage = current();
+    const { peer, core } = await stage.connect();
+    peer.raw.pause();
+    const sent = pattern(FLOOD_BYTES);
+    const before = Buffer.from(sent);
+    assert.equal(core.wire.write(sent), false);
+    await stage.settle();
+    assert.equal(core.drains, 0);
+    peer.raw.resume();
+    await stage.until(() => peer.receivedBytes >= sent.length && core.drains > 0);
+    await stage.settle();
+    assert.equal(core.drains, 1);
+    assertSame(sent, before);
+    assertSame(peer.received, sent);
+    core.wire.write(Buffer.from('more'));
+    await stage.until(() => peer.receivedBytes >= sent.length + 4);
+  });
+
+  it('gives a slow reader every byte in order', TIMEOUT, async () => {
+    const stage = current();
+    const { peer, core } = await stage.connect();
+    const sent = pattern(8 * MEGABYTE, 9);
+    pour(core, sent, 100_000);
+    for (let round = 0; round < 20; round++) {
+      peer.raw.pause();
+      await new Promise(setImmediate);
+      peer.raw.resume();
+      await new Promise(setImmediate);
+    }
+    await stage.until(() => peer.receivedBytes >= sent.length);
+    assertSame(peer.received, sent);
+  });
+
+  it('stops data while paused, so that the client feels it', TIMEOUT, async () => {
+    const stage = current();
+    const { peer, core } = await stage.connect();
+    core.wire.pause();
+    const sent = pattern(FLOOD_BYTES, 11);
+    for (let at = 0; at < sent.length; at += 65_536) peer.raw.write(sent.subarray(at, at + 65_536));
+    await stage.settle();
+    assert.ok(core.chunks.length <= 1, 'at most one chunk that was already read');
+    assert.ok(peer.raw.unsentBytes > 0, 'the client still holds bytes');
+    core.wire.resume();
+    await stage.until(() => core.receivedBytes >= sent.length);
+    assertSame(core.received, sent);
+  });
+
+  it('stops after the chunk in which the core paused', TIMEOUT, async () => {
+    const stage = current();
+    const { peer, core } = await stage.connect();
+    let paused = false;
+    let late = 0;
+    core.onData = () => {
+      if (paused) late++;
+      paused = true;
+      core.wire.pause();
+    };
+    const sent = pattern(200_000, 13);
+    for (let at = 0; at < sent.length; at += 1_000) peer.raw.write(sent.subarray(at, at + 1_000));
+    while (core.receivedBytes < sent.length) {
+      await stage.until(() => paused);
+      await stage.settle();
+      assert.ok(late <= 1);
+      paused = false;
+      late = 0;
+      core.wire.resume();
+    }
+    assertSame(core.received, sent);
+  });
+
+  it('still hands over what came before the end to a core that had paused', TIMEOUT, async () => {
+    const stage = current();
+    const { peer, core } = await stage.connect();
+    core.onData = () => core.wire.pause();
+    const sent = pattern(20_000, 15);
+    for (let at = 0; at < sent.length; at += 100) peer.raw.write(sent.subarray(at, at + 100));
+    peer.raw.end();
+    await stage.settle();
+    core.onData = () => {};
+    core.wire.resume();
+    await stage.until(() => core.closes === 1);
+    assertSame(core.received, sent);
+    assert.equal(core.error, undefined);
+  });
+}
+
+function endingTests(current: () => Stage): void {
+  it('reports the end of the client after its last byte, without an error', TIMEOUT, async () => {
+    const stage = current();
+    const { peer, core } = await stage.connect();
+    const sent = pattern(50_000);
+    peer.raw.write(sent);
+    peer.raw.end();
+    await stage.until(() => core.closes === 1);
+    assertSame(core.received, sent);
+    assert.equal(core.error, undefined);
+    await stage.until(() => peer.closed);
+  });
+
+  it('reports a client that breaks off', TIMEOUT, async () => {
+    const stage = current();
+    const { peer, core } = await stage.connect();
+    peer.raw.write(Buffer.from('half a pack'));
+    await stage.until(() => core.receivedBytes > 0);
+    peer.raw.abort();
+    await stage.until(() => core.closes === 1);
+    assert.equal(core.error !== undefined, stage.door.abortIsError);
+  });
+
+  it('sends what was written before it ends, and drops what comes after', TIMEOUT, async () => {
+    const stage = current();
+    const { peer, core } = await stage.connect();
+    const sent = pattern(3 * MEGABYTE, 17);
+    core.wire.write(sent);
+    core.wire.end();
+    const heard = core.receivedBytes;
+    peer.raw.write(Buffer.from('too late'));
+    await stage.until(() => peer.closed && core.closes === 1);
+    assertSame(peer.received, sent);
+    assert.equal(core.receivedBytes, heard);
+    assert.equal(core.error, undefined);
+  });
+
+  it('ends a wire that the core has paused', TIMEOUT, async () => {
+    const stage = current();
+    const { peer, core } = await stage.connect();
+    core.wire.pause();
+    peer.raw.write(pattern(100_000));
+    core.wire.end();
+    await stage.until(() => peer.closed && core.closes === 1);
+    assert.ok(core.chunks.length <= 1);
+  });
+
+  it('raises nothing but closed after an abort inside data', TIMEOUT, async () => {
+    const stage = current();
+    const { peer, core } = await stage.connect();
+    const reason = new Error('enough');
+    core.onData = () => core.wire.abort(reason);
+    for (let n = 0; n < 100; n++) peer.raw.write(pattern(1_000));
+    await stage.until(() => peer.closed && core.closes === 1);
+    assert.equal(core.chunks.length, 1);
+    assert.equal(core.error, reason);
+  });
+
+  it('aborts a client that does not read', TIMEOUT, async () => {
+    const stage = current();
+    const { peer, core } = await stage.connect();
+    peer.raw.pause();
+    core.wire.write(pattern(FLOOD_BYTES));
+    core.wire.abort();
+    await stage.until(() => core.closes === 1);
+    assert.equal(core.drains, 0);
+    peer.raw.resume();
+    await stage.until(() => peer.closed);
+  });
+
+  it('takes a second end or abort in its stride', TIMEOUT, async () => {
+    const stage = current();
+    const { core } = await stage.connect();
+    core.wire.end(0x8e);
+    core.wire.end();
+    core.wire.abort();
+    core.wire.abort(new Error('again'));
+    await stage.until(() => core.closes === 1);
+    core.wire.end();
+    core.wire.abort();
+    core.wire.pause();
+    core.wire.resume();
+  });
+
+  for (const way of ['end', 'abort'] as const) {
+    it(`can ${way} a wire while it is being accepted`, TIMEOUT, async () => {
+      const stage = current();
+      stage.onAccept = (wire) => wire[way]();
+      const { peer, core } = await stage.connect();
+      await stage.until(() => core.closes === 1 && peer.closed);
+      assert.equal(core.chunks.length, 0);
+    });
+  }
+}
+
+function faultTests(current: () => Stage): void {
+  for (const event of ['onData', 'onDrain', 'onClosed'] as const) {
+    it(`survives an error thrown in ${event}, and so do the other wires`, TIMEOUT, async () => {
+      const stage = current();
+      const bystander = await stage.connect();
+      const { peer, core } = await stage.connect();
+      core[event] = () => {
+        throw new Error(`thrown in ${event}`);
+      };
+      peer.raw.pause();
+      core.wire.write(pattern(FLOOD_BYTES));
+      peer.raw.resume();
+      await stage.until(() => core.drains > 0);
+      if (event !== 'onDrain') peer.raw.write(Buffer.from('x'));
+      if (event === 'onClosed') peer.raw.end();
+      await stage.until(() => core.closes === 1 && peer.closed);
+      assert.deepEqual(
+        stage.errors.map((error) => error.message),
+        [`thrown in ${event}`],
+      );
+      bystander.peer.raw.write(Buffer.from('alive'));
+      await stage.until(() => bystander.core.receivedBytes === 5);
+    });
+  }
+
+  it('survives an error thrown while accepting', TIMEOUT, async () => {
+    const stage = current();
+    stage.onAccept = () => {
+      throw new Error('not today');
+    };
+    const peer = await stage.dial();
+    await stage.until(() => peer.closed);
+    assert.equal(stage.errors[0]?.message, 'not today');
+    stage.cores.length = 0;
+    stage.onAccept = () => {};
+    const { core } = await stage.connect();
+    peer.raw.end();
+    assert.equal(core.closes, 0);
+  });
+}
+
+function closeTests(current: () => Stage): void {
+  it('closes what is left after the grace period', TIMEOUT, async () => {
+    const stage = current();
+    const all = await Promise.all([stage.dial(), stage.dial(), stage.dial()]);
+    await stage.until(() => stage.cores.length === 3);
+    await stage.door.transport.close(5);
+    assert.ok(stage.cores.every((core) => core.closes === 1));
+    await stage.until(() => all.every((peer) => peer.closed));
+    await assert.rejects(stage.door.dial(stage.address));
+  });
+
+  it('closes at once when every wire has ended within the grace period', TIMEOUT, async () => {
+    const stage = current();
+    const { peer, core } = await stage.connect();
+    const closed = stage.door.transport.close(3_600_000);
+    core.wire.write(Buffer.from('bye'));
+    core.wire.end(0x8b);
+    await closed;
+    assert.equal(core.closes, 1);
+    await stage.until(() => peer.closed);
+    assert.equal(peer.received.toString(), 'bye');
+  });
+
+  it('closes when nobody ever came, and a second time', TIMEOUT, async () => {
+    const { transport } = current().door;
+    await transport.close(3_600_000);
+    await transport.close(3_600_000);
+  });
+}

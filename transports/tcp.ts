@@ -1,0 +1,63 @@
+/** The TCP door: `mqtt://`. */
+import { createServer, type Socket } from 'node:net';
+import { ConfigError } from '../src/errors.ts';
+import type { Address, Transport, Wire, WireEvents } from '../src/interfaces/transport.ts';
+import {
+  BACKLOG_DEFAULT,
+  formatListenUrl,
+  type ListenUrl,
+  type OnError,
+  parseListenUrl,
+} from './listen-url.ts';
+import { peerAddress, SocketServer, TCP_KEEP_ALIVE_MS } from './socket-server.ts';
+import { SocketWire } from './socket-wire.ts';
+
+export const TCP_PORTS = { mqtt: 1883 } as const;
+
+export interface TcpOptions {
+  /** `mqtt://host[:port]`; IPv6 in brackets; port 0 for an ephemeral one. */
+  readonly url: string;
+  /** Connections the kernel may hold before they are accepted. */
+  readonly backlog?: number | undefined;
+  readonly onError?: OnError | undefined;
+}
+
+/** Accepts plain TCP connections. */
+export class TcpTransport implements Transport {
+  readonly #options: TcpOptions;
+  readonly #listen: ListenUrl;
+  #server: SocketServer | undefined;
+
+  /** @throws ConfigError when the URL cannot be used */
+  constructor(options: TcpOptions) {
+    this.#options = options;
+    this.#listen = parseListenUrl(options.url, TCP_PORTS);
+    if (this.#listen.path !== '' && this.#listen.path !== '/') {
+      throw new ConfigError(options.url, 'a TCP listener has no path', 'Remove what follows the port');
+    }
+  }
+
+  async listen(accept: (wire: Wire) => WireEvents): Promise<Address> {
+    const { url, onError, backlog } = this.#options;
+    const server = createServer({
+      allowHalfOpen: false,
+      noDelay: true,
+      keepAlive: true,
+      keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
+    });
+    const sockets = new SocketServer(server, url, onError);
+    server.on('connection', (socket: Socket) => {
+      sockets.hold(socket);
+      const peer = { door: url, address: peerAddress(socket), port: socket.remotePort ?? 0, secure: false };
+      SocketWire.open(socket, peer, accept, onError);
+    });
+    const { host, port } = this.#listen;
+    const bound = await sockets.listen({ host, port, backlog: backlog ?? BACKLOG_DEFAULT });
+    this.#server = sockets;
+    return { url: formatListenUrl(this.#listen, bound), port: bound };
+  }
+
+  async close(graceMs: number): Promise<void> {
+    await this.#server?.close(graceMs);
+  }
+}
