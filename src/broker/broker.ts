@@ -237,8 +237,9 @@ export class Broker {
       connection.close(reasonCode);
       return;
     }
-    // [MQTT-3.1.2-2] a client of a later version understands the CONNACK of ours; older ones get that of 3.1.1
-    connection.version = error.protocolLevel >= 5 ? 5 : 4;
+    // [MQTT-3.1.2-2] a client of a later version understands the CONNACK of ours; older ones get that of 3.1.1.
+    // The top bit is how bridges mark themselves; it says nothing of the version.
+    connection.version = (error.protocolLevel & 0x7f) >= 5 ? 5 : 4;
     refuseConnect(connection, reasonCode, message);
   }
 

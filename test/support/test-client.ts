@@ -110,6 +110,13 @@ export class TestClient {
     return frame === null ? null : this.#decode(frame);
   }
 
+  /** Every packet that still comes. */
+  async rest(): Promise<Packet[]> {
+    const packets: Packet[] = [];
+    for (let packet = await this.next(); packet !== null; packet = await this.next()) packets.push(packet);
+    return packets;
+  }
+
   /** The next packet must be of this type and have these fields. */
   async expect<N extends ReceivedName>(name: N, fields: Partial<Received[N]> = {}): Promise<Received[N]> {
     const frame = await this.nextBytes();

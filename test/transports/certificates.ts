@@ -3,10 +3,13 @@ import { webcrypto } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import 'reflect-metadata';
 import * as x509 from '@peculiar/x509';
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
 const DAY_MS = 86_400_000;
+
+type KeyPair = webcrypto.CryptoKeyPair;
 
 /** A certificate authority and what it signs, as PEM files. */
 export class Certificates {
@@ -14,10 +17,10 @@ export class Certificates {
   /** PEM file of the authority's certificate. */
   readonly ca: string;
   readonly #caCertificate: x509.X509Certificate;
-  readonly #caKeys: CryptoKeyPair;
+  readonly #caKeys: KeyPair;
   #serial = 1;
 
-  private constructor(dir: string, caCertificate: x509.X509Certificate, caKeys: CryptoKeyPair) {
+  private constructor(dir: string, caCertificate: x509.X509Certificate, caKeys: KeyPair) {
     this.dir = dir;
     this.#caCertificate = caCertificate;
     this.#caKeys = caKeys;
@@ -25,7 +28,7 @@ export class Certificates {
   }
 
   static async create(): Promise<Certificates> {
-    x509.cryptoProvider.set(webcrypto as Crypto);
+    x509.cryptoProvider.set(webcrypto);
     const keys = await generateKeys();
     const certificate = await x509.X509CertificateGenerator.createSelfSigned({
       serialNumber: '01',
@@ -82,6 +85,6 @@ export class Certificates {
   }
 }
 
-async function generateKeys(): Promise<CryptoKeyPair> {
-  return (await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])) as CryptoKeyPair;
+async function generateKeys(): Promise<KeyPair> {
+  return (await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])) as KeyPair;
 }

@@ -24,7 +24,11 @@ function rawClient(socket: Socket): RawClient {
     pause: () => socket.pause(),
     resume: () => socket.resume(),
     end: () => socket.end(),
-    abort: () => (socket.remoteFamily === undefined ? socket.destroy() : socket.resetAndDestroy()),
+    abort: () => {
+      // Neither a pipe nor TLS can send a reset.
+      if (socket.remoteFamily === undefined || 'encrypted' in socket) socket.destroy();
+      else socket.resetAndDestroy();
+    },
     onClosed: (listener) => (socket.closed ? listener() : socket.once('close', listener)),
   };
 }

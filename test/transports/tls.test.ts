@@ -29,8 +29,10 @@ async function handshake(tls: TlsOptions, more: ConnectionOptions = {}): Promise
     return { data() {}, drain() {}, closed() {} };
   });
   const socket = dial(address, more);
+  const closed = once(socket, 'close').then(() => Promise.reject(new Error('closed')));
+  closed.catch(() => {});
   try {
-    await once(socket, 'data');
+    await Promise.race([once(socket, 'data'), closed]);
     return socket.getProtocol();
   } finally {
     socket.destroy();

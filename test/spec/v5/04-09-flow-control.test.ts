@@ -66,11 +66,14 @@ test('the window is kept when a session is resumed [MQTT-3.3.4-9] [MQTT-4.9.0-1]
     ...kept,
     properties: { sessionExpiryInterval: 100, receiveMaximum: 2 },
   });
-  for (const payload of ['1', '2', '3', '4']) {
-    const packet = await client.receive('t', payload, { dup: true });
-    if (Number(payload) % 2 === 0) await client.expectNothing();
-    client.send(puback(packet.packetId));
-  }
+  const one = await client.receive('t', '1', { dup: true });
+  const two = await client.receive('t', '2', { dup: true });
+  await client.expectNothing();
+  client.send(puback(one.packetId));
+  await client.receive('t', '3', { dup: true });
+  await client.expectNothing();
+  client.send(puback(two.packetId));
+  await client.receive('t', '4', { dup: true });
 });
 
 test('without Receive Maximum the client counts as 65535, and the broker keeps its own window [MQTT-4.9.0-1]', async (t) => {
