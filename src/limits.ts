@@ -94,5 +94,7 @@ export const OUT_BUFFER_BYTES_MAX = 65_536;
 export const REFUSED_CONNECTIONS_MAX = 100;
 /** Bytes that a client may have sent behind its CONNECT while it waits for the verdict. */
 export const UNAUTHENTICATED_BYTES_MAX = 131_072;
+/** How long a peer may take to accept our last bytes, in milliseconds, before it is cut off. */
+export const END_TIMEOUT_MS = 5_000;
 /** How often keep alive, expiry and will delay are looked at, in milliseconds: the precision of all of them. */
 export const SWEEP_INTERVAL_MS = 500;

@@ -14,7 +14,14 @@ import type { Clock } from '../interfaces/clock.ts';
 import type { Log } from '../interfaces/log.ts';
 import type { Store } from '../interfaces/store.ts';
 import type { Wire, WireEvents } from '../interfaces/transport.ts';
-import { DEFAULT_LIMITS, type Limits, REFUSED_CONNECTIONS_MAX, SWEEP_INTERVAL_MS } from '../limits.ts';
+import {
+  DEFAULT_LIMITS,
+  END_TIMEOUT_MS,
+  type Limits,
+  REFUSED_CONNECTIONS_MAX,
+  SWEEP_INTERVAL_MS,
+} from '../limits.ts';
+import { PublishRun } from '../router/publish-run.ts';
 import { Router } from '../router/router.ts';
 import { Message } from '../session/message.ts';
 import type { Outgoing } from '../session/outgoing.ts';
@@ -59,6 +66,8 @@ export class Broker {
   /** Filled again for every PUBLISH that comes in, and for every one of its own shape that goes out. */
   readonly publishView: PublishView;
   readonly shape = new PublishShape();
+  /** QoS 0 packets of the chunk being read that go on as one piece. */
+  readonly run = new PublishRun();
   readonly #connections = new Set<Connection>();
   readonly #byDoor = new Map<Door, number>();
   readonly #awaitingStore = new Set<Connection>();
@@ -186,6 +195,16 @@ export class Broker {
     this.log.info('client.disconnected', { ...connection.logFields, ...(error && { error: error.message }) });
   }
 
+  /** Delivers the run of QoS 0 packets, if there is one. */
+  endRun(): void {
+    const { run, statistics, publishView } = this;
+    if (run.count === 0) return;
+    statistics.publishReceived += run.count;
+    statistics.publishBytesReceived += run.end - run.start;
+    this.router.dispatchRun(run, publishView, this.clock.now());
+    run.clear();
+  }
+
   /** The connection has packets that wait for the store. */
   awaitDurable(connection: Connection): void {
     this.#awaitingStore.add(connection);
@@ -271,10 +290,13 @@ export class Broker {
   }
 
   #sweepUnconnected(connection: Connection, now: number): void {
+    if (connection.state === 'closing' && now - connection.endedAtMs > END_TIMEOUT_MS)
+      connection.wire.abort();
     if (connection.state !== 'new') return;
     if (now - connection.acceptedAtMs <= connection.door.limits.connectTimeoutSeconds * 1000) return;
     this.log.info('client.connect_timeout', connection.logFields);
     connection.state = 'closing';
+    connection.endedAtMs = now;
     connection.wire.abort();
   }
 }

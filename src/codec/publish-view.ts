@@ -39,6 +39,20 @@ export class PublishView implements PublishSource {
     this.#scanner = new PublishPropertyScanner(userPropertiesMax);
   }
 
+  /** The same for a packet whose fixed header has been checked: finds body and end by itself. */
+  parseAt(buffer: Buffer, start: number, version: ProtocolVersion): void {
+    let offset = start + 1;
+    let length = 0;
+    let shift = 0;
+    let byte: number;
+    do {
+      byte = buffer[offset++];
+      length |= (byte & 0x7f) << shift;
+      shift += 7;
+    } while (byte >= 0x80);
+    this.parse(buffer, start, offset, offset + length, version);
+  }
+
   /** Fills the view. Throws ProtocolError for a malformed packet. The topic's UTF-8 is left to whoever reads the topic. */
   parse(buffer: Buffer, frameStart: number, bodyStart: number, end: number, version: ProtocolVersion): void {
     const first = buffer[frameStart];

@@ -11,8 +11,10 @@ import {
 import { ReasonCode } from '../codec/reason-codes.ts';
 import { ProtocolError } from '../errors.ts';
 import { dispatchPacket } from '../handlers/dispatch.ts';
+import { extendRun } from '../handlers/extend-run.ts';
 import type { Wire, WireEvents } from '../interfaces/transport.ts';
 import { UNAUTHENTICATED_BYTES_MAX } from '../limits.ts';
+import type { PublishRun } from '../router/publish-run.ts';
 import type { Delivery } from '../session/delivery.ts';
 import type { Outgoing } from '../session/outgoing.ts';
 import type { Receiver, SendResult } from '../session/receiver.ts';
@@ -48,6 +50,8 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   willCancelled = false;
   frameBytesMax: number;
   window = 0;
+  /** When we began to end the connection, monotonic milliseconds. */
+  endedAtMs = 0;
   /** The client's Maximum Packet Size in bytes. */
   packetBytesMax = UNLIMITED_BYTES;
   /** The client wants reason strings and user properties (Request Problem Information). */
@@ -61,6 +65,7 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   readonly #deferred = new DeferredPackets();
   readonly #framer: Framer;
   #inputPaused = false;
+  #endReason: number | undefined;
 
   constructor(broker: Broker, door: Door, wire: Wire) {
     this.broker = broker;
@@ -95,13 +100,19 @@ export class Connection implements WireEvents, FrameSink, Receiver {
           'too much was sent before the CONNECT was decided',
         );
     } catch (error) {
+      this.broker.endRun();
       this.fail(error);
     }
+    this.broker.endRun();
     this.#watchOutput();
   }
 
   drain(): void {
     this.out.drained();
+    if (this.state === 'closing') {
+      if (!this.out.blocked) this.wire.end(this.#endReason);
+      return;
+    }
     this.#watchOutput();
     this.session?.pump();
   }
@@ -115,6 +126,8 @@ export class Connection implements WireEvents, FrameSink, Receiver {
 
   frame(buffer: Buffer, start: number, bodyStart: number, end: number): boolean {
     this.broker.statistics.messagesReceived++;
+    if (extendRun(this, buffer, start, bodyStart, end)) return true;
+    this.broker.endRun();
     dispatchPacket(this, buffer, start, bodyStart, end);
     return this.state === 'connected' || this.state === 'new';
   }
@@ -125,8 +138,10 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     try {
       this.#framer.resume();
     } catch (error) {
+      this.broker.endRun();
       this.fail(error);
     }
+    this.broker.endRun();
     this.#watchOutput();
   }
 
@@ -170,6 +185,18 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   /** The store has moved on. */
   durable(): void {
     this.#deferred.releaseUpTo(this.broker.store.durable, (bytes) => this.#sendBytes(bytes));
+  }
+
+  sendRun(run: PublishRun): SendResult | 'other' {
+    if (this.aliases !== null || (this.version === 5) !== run.v5 || run.frameBytesMax > this.packetBytesMax)
+      return 'other';
+    if (!this.writable) return 'full';
+    this.out.append(run.buffer, run.start, run.end);
+    const { statistics } = this.broker;
+    statistics.messagesSent += run.count;
+    statistics.publishSent += run.count;
+    statistics.publishBytesSent += run.end - run.start;
+    return 'sent';
   }
 
   sendPublish(
@@ -235,8 +262,11 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     if (this.state === 'closing' || this.state === 'closed') return;
     this.out.flush();
     this.state = 'closing';
+    this.endedAtMs = this.broker.clock.now();
     this.broker.connectionGone(this);
-    this.wire.end(reasonCode);
+    // What is still in the buffer goes out when the wire has given the last one back; the sweep bounds the wait.
+    if (this.out.blocked) this.#endReason = reasonCode;
+    else this.wire.end(reasonCode);
   }
 
   /** Ends the connection for an error of the peer's, or for one of ours. */

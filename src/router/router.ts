@@ -1,13 +1,15 @@
 import type { QoS } from '../codec/packets.ts';
+import type { PublishView } from '../codec/publish-view.ts';
 import type { Authorizer } from '../interfaces/auth.ts';
 import type { Clock } from '../interfaces/clock.ts';
 import type { Message } from '../session/message.ts';
-import { Outgoing } from '../session/outgoing.ts';
+import { Outgoing, shapeIndex } from '../session/outgoing.ts';
 import type { Session } from '../session/session.ts';
 import type { Subscription } from '../session/subscription.ts';
 import type { Statistics } from '../statistics.ts';
+import type { PublishRun } from './publish-run.ts';
 import { RetainedMessages } from './retained.ts';
-import { type Route, targetsOf } from './route.ts';
+import { type Route, type Target, targetsOf } from './route.ts';
 import type { SharedGroup } from './shared-group.ts';
 import { SubscriptionTree } from './subscription-tree.ts';
 
@@ -104,6 +106,17 @@ export class Router {
     return receivers;
   }
 
+  /** Hands a run of QoS 0 packets to everyone on its route: as one piece, or one by one to those who need another form. */
+  dispatchRun(run: PublishRun, view: PublishView, nowMs: number): void {
+    const targets = run.route!.targets;
+    for (let index = 0; index < targets.length; index++) {
+      const target = targets[index];
+      const plain =
+        target.identifiers === null && (target.own === 'same' || target.session !== run.publisher);
+      if (!plain || !target.session.deliverRun(run)) this.#dispatchOneByOne(run, target, view, nowMs);
+    }
+  }
+
   /** Publishes a message at rest: a will, a `$SYS` value, a message that comes back from a shared subscription. */
   publishMessage(message: Message, publisher: Session | null): number {
     const nowMs = this.#clock.now();
@@ -121,6 +134,24 @@ export class Router {
     const out = this.#outgoing;
     out.fill(message, message.topic, message.expirySeconds(nowMs), message.publisherId, nowMs, message);
     this.#share(group, message.qos, message.retain);
+    out.clear();
+  }
+
+  #dispatchOneByOne(run: PublishRun, target: Target, view: PublishView, nowMs: number): void {
+    let to = target;
+    if (target.session === run.publisher && target.own !== 'same') {
+      if (target.own === 'nothing') return;
+      to = target.own;
+    }
+    const out = this.#outgoing;
+    const { topic } = run.route!;
+    const publisherId = run.publisher!.clientId;
+    for (let start = run.start; start < run.end; start = view.frameEnd) {
+      view.parseAt(run.buffer, start, run.v5 ? 5 : 4);
+      out.fill(view, topic, -1, publisherId, nowMs, null);
+      out.offerVerbatim(shapeIndex(run.v5, 0, false), view.buffer, view.frameStart, view.frameEnd, 0);
+      to.session.deliver(out, 0, false, to.identifiers, null);
+    }
     out.clear();
   }
 

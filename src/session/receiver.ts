@@ -1,6 +1,7 @@
 /** What a session asks of the connection that it is attached to. Types only. */
 
 import type { QoS } from '../codec/packets.ts';
+import type { PublishRun } from '../router/publish-run.ts';
 import type { Delivery } from './delivery.ts';
 import type { Outgoing } from './outgoing.ts';
 
@@ -12,6 +13,10 @@ export interface Receiver {
   readonly window: number;
   /** False while more than `outBytesMax` wait to be written. */
   readonly writable: boolean;
+  /**
+   * Appends a run of QoS 0 PUBLISH packets as received. `other`: this receiver needs them in another form, one by one.
+   */
+  sendRun(run: PublishRun): SendResult | 'other';
   /** Appends the PUBLISH. `packetId` is 0 at QoS 0. */
   sendPublish(
     out: Outgoing,

@@ -4,6 +4,7 @@ import type { Clock } from '../interfaces/clock.ts';
 import type { Log } from '../interfaces/log.ts';
 import type { Store, StoredDelivery, StoredSession, StoreOperation } from '../interfaces/store.ts';
 import type { Limits } from '../limits.ts';
+import type { PublishRun } from '../router/publish-run.ts';
 import type { Statistics } from '../statistics.ts';
 import { Delivery, type SharedOrigin } from './delivery.ts';
 import { Inflight, Stage } from './inflight.ts';
@@ -102,6 +103,14 @@ export class Session {
     }
     if (qos === 0 && !(this.#context.queueQos0 && this.persistent)) return;
     this.#enqueue(out.message(), qos, retain, identifiers, origin);
+  }
+
+  /** Sends a run of QoS 0 messages; false when they must be delivered one by one. */
+  deliverRun(run: PublishRun): boolean {
+    if (this.receiver === null) return !(this.#context.queueQos0 && this.persistent);
+    const result = this.receiver.sendRun(run);
+    if (result === 'full') this.#drop(run.route?.topic ?? '', run.count);
+    return result !== 'other';
   }
 
   /** Takes a source of retained messages for `filter`; it replaces an unfinished one for the same filter. */
@@ -232,9 +241,7 @@ export class Session {
 
   /** [MQTT-4.9.0-1] [MQTT-4.9.0-2] [MQTT-4.9.0-3] */
   #windowOpen(receiver: Receiver): boolean {
-    return (
-      this.#inflight.size < receiver.window && this.#inflight.bytes < this.#context.limits.queueBytesMax
-    );
+    return this.#inflight.size < receiver.window && this.#inflight.bytes < this.#context.limits.queueBytesMax;
   }
 
   #sendNow(
@@ -346,11 +353,11 @@ export class Session {
     this.#context.statistics.queuedBytes += bytes;
   }
 
-  /** Counts a message that this session does not get, and says so at most once a minute. */
-  #drop(topic: string): void {
+  /** Counts messages that this session does not get, and says so at most once a minute. */
+  #drop(topic: string, count = 1): void {
     const { statistics, clock, log } = this.#context;
-    statistics.publishDropped++;
-    this.#dropped++;
+    statistics.publishDropped += count;
+    this.#dropped += count;
     const now = clock.now();
     if (now - this.#droppedLoggedAt < DROP_LOG_INTERVAL_MS) return;
     this.#droppedLoggedAt = now;

@@ -26,7 +26,8 @@ interface Running {
 
 /** Starts a program; its standard output and standard error are read as one text. */
 function start(program: 'mosquitto_pub' | 'mosquitto_sub', args: readonly string[]): Running {
-  const child = spawn(pathOf(program)!, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  // Into a pipe the program writes only when it ends, unless told to write line by line.
+  const child = spawn('stdbuf', ['-oL', pathOf(program)!, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
   let output = '';
   const waiting: { text: string; resolve: () => void }[] = [];
   for (const stream of [child.stdout, child.stderr]) {

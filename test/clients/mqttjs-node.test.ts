@@ -148,7 +148,7 @@ describe('MQTT.js in Node', () => {
 
     test(`over ${door} a wrong password is refused`, async () => {
       const options = optionsFor(VERSIONS[2], { password: `${PASSWORD}x` });
-      await assert.rejects(mqtt.connectAsync(broker.url(door), options, false), { code: 135 });
+      await assert.rejects(mqtt.connectAsync(broker.url(door), options, false), { code: 134 });
     });
   }
 });

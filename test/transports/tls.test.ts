@@ -43,7 +43,7 @@ async function handshake(tls: TlsOptions, more: ConnectionOptions = {}): Promise
 transportContract('tls', (onError) => ({
   transport: new TlsTransport({ url, tls: server, onError }),
   secure: true,
-  abortIsError: false,
+  abortIsError: true,
   dial: (address) => socketClient(dial(address), 'secureConnect'),
 }));
 

@@ -271,3 +271,11 @@ test('with Request Problem Information 0 acknowledgements have no reason string 
   client.send(raw(0xa2, 0, 4, 0, 't'));
   await client.expect('UNSUBACK', { reasonCodes: [0x11], properties: {} });
 });
+
+test('a client that allows no packet as large as its CONNACK is closed instead [MQTT-3.1.2-24] [MQTT-3.2.0-1]', async (t) => {
+  const broker = await startBroker(t);
+  const client = broker.client();
+  client.send(connect({ clientId: 'tiny', properties: { maximumPacketSize: 8 } }));
+  client.send(raw(0x82, 0, 1, 0, 't', 0), publish('t', 'x'));
+  await client.expectClosed();
+});

@@ -164,3 +164,13 @@ test('a will with retain 1 is retained [MQTT-3.1.2-15]', async (t) => {
   await late.subscribe('will', 1);
   await late.receive('will', 'will', { retain: true, qos: 1 });
 });
+
+for (const reasonCode of [0x04, 0x80, 0x83]) {
+  test(`the will is published after DISCONNECT ${reasonCode} [MQTT-3.1.2-8]`, async (t) => {
+    const broker = await startBroker(t);
+    const watcher = await broker.connect();
+    await watcher.subscribe('will');
+    await (await broker.connect({ will: { topic: 'will' } })).disconnect(reasonCode);
+    await watcher.receive('will', 'will');
+  });
+}

@@ -194,3 +194,13 @@ test('the aliases given to a client are forgotten with its connection [MQTT-3.3.
   const packet = await client.expect('PUBLISH');
   assert.equal(packet.topic, 't');
 });
+
+test('a message too large for the client defines no alias [MQTT-3.1.2-25] [MQTT-3.1.2-26]', async (t) => {
+  const broker = await startBroker(t);
+  const client = await broker.connect({ properties: { topicAliasMaximum: 5, maximumPacketSize: 60 } });
+  await client.subscribe('t', 1);
+  const publisher = await broker.connect();
+  for (const qos of [0, 1] as const) await publisher.publish('t', 'x'.repeat(100), { qos });
+  await publisher.publish('t', 'fits');
+  await client.receive('t', 'fits');
+});

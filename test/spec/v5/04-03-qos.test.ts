@@ -154,3 +154,20 @@ test('one message joins every matching session, connected or not [MQTT-4.5.0-1]'
   await two.receive('a/b', 'x', { qos: 0 });
   await (await broker.connect(kept())).receive('a/b', 'x', { qos: 1 });
 });
+
+test('the wrong acknowledgement acknowledges nothing [MQTT-4.3.2-3] [MQTT-4.3.3-3] [MQTT-4.3.3-5]', async (t) => {
+  const broker = await startBroker(t);
+  const before = await broker.connect(kept());
+  await before.subscribe('t', 2);
+  const publisher = await broker.connect();
+  await publisher.publish('t', 'one', { qos: 1 });
+  await publisher.publish('t', 'two', { qos: 2 });
+  const one = await before.receive('t', 'one');
+  const two = await before.receive('t', 'two');
+  before.send(pubcomp(one.packetId), puback(two.packetId), pubcomp(two.packetId));
+  await before.rest();
+  await before.drop();
+  const client = await broker.connect(kept());
+  await client.receive('t', 'one', { packetId: one.packetId, dup: true });
+  await client.receive('t', 'two', { packetId: two.packetId, dup: true });
+});
