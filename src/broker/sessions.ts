@@ -126,7 +126,7 @@ export class Sessions {
       session.expirySeconds = expirySeconds;
       this.#byClientId.set(clientId, session);
       for (const each of stored.subscriptions) this.#subscribe(session, each);
-      for (const packetId of stored.inbound) session.inbound.add(packetId);
+      for (const packetId of stored.inbound) session.restoreInbound(packetId);
       for (const delivery of stored.deliveries) session.restore(delivery, messageOf(delivery.message));
       const gone = disconnectedAtWallMs === 0 ? 0 : Math.max(0, clock.wallNow() - disconnectedAtWallMs);
       if (will !== null) {

@@ -132,7 +132,9 @@ export class OutBuffer {
     const needed = this.#length + bytes;
     let capacity = Math.max(OUT_BUFFER_BYTES_MIN, this.buffer.length);
     while (capacity < needed) capacity *= 2;
-    const grown = Buffer.allocUnsafeSlow(capacity);
+    // Small ones come from Node's pool, which is several times faster.
+    const grown =
+      capacity <= OUT_BUFFER_BYTES_MIN ? Buffer.allocUnsafe(capacity) : Buffer.allocUnsafeSlow(capacity);
     this.buffer.copy(grown, 0, 0, this.#length);
     this.buffer = grown;
   }

@@ -34,7 +34,7 @@ export function handlePublish(
   if (view.retain && !limits.retainAvailable)
     throw new ProtocolError(ReasonCode.RETAIN_NOT_SUPPORTED, 'retained messages are switched off here');
   const state = topicOf(connection, view);
-  if (view.qos === 2 && connection.session!.inbound.has(view.packetId)) {
+  if (view.qos === 2 && connection.session!.hasInbound(view.packetId)) {
     // [MQTT-4.3.3-10] seen before and not released: answered, not delivered again
     connection.sendAck(PUBREC, view.packetId, broker.store.appended);
     return;
@@ -176,7 +176,7 @@ function aliasedTopic(connection: Connection, view: PublishView): TopicState {
 function checkQuota(connection: Connection, view: PublishView): void {
   if (view.qos === 0 || connection.version !== 5) return;
   const max = connection.door.limits.receiveMaximum;
-  if (connection.session!.inbound.size + connection.unacknowledged >= max)
+  if (connection.session!.inboundCount + connection.unacknowledged >= max)
     throw new ProtocolError(ReasonCode.RECEIVE_MAXIMUM_EXCEEDED, `more than ${max} unacknowledged messages`);
 }
 

@@ -5,6 +5,10 @@ export const Stage = { FREE: 0, PUBACK: 1, PUBREC: 2, PUBCOMP: 3 } as const;
 export type Stage = (typeof Stage)[keyof typeof Stage];
 
 const CAPACITY_MIN = 16;
+/** What an instance starts with; never written to, because the first identifier makes it grow. */
+const NO_IDS = new Uint16Array(1);
+const NO_STAGES = new Uint8Array(1);
+const NO_DELIVERIES: (Delivery | null)[] = [null];
 const PACKET_ID_MAX = 65_535;
 
 /**
@@ -14,10 +18,10 @@ const PACKET_ID_MAX = 65_535;
  * slots as exchanges a free one is at most a few steps away; a slot that an old exchange still holds is skipped.
  */
 export class Inflight {
-  #ids = new Uint16Array(CAPACITY_MIN);
-  #stages = new Uint8Array(CAPACITY_MIN);
-  #deliveries: (Delivery | null)[] = new Array(CAPACITY_MIN).fill(null);
-  #mask = CAPACITY_MIN - 1;
+  #ids = NO_IDS;
+  #stages = NO_STAGES;
+  #deliveries = NO_DELIVERIES;
+  #mask = 0;
   #size = 0;
   #bytes = 0;
   #last = 0;
@@ -33,7 +37,7 @@ export class Inflight {
 
   /** Takes the next free packet identifier, 1 to 65535. `delivery` is null when it need not survive the connection. */
   add(delivery: Delivery | null, stage: Stage): number {
-    if (this.#size * 2 >= this.#ids.length && this.#ids.length <= PACKET_ID_MAX) this.#grow();
+    if ((this.#size + 1) * 2 > this.#ids.length && this.#ids.length <= PACKET_ID_MAX) this.#grow();
     let id = this.#last;
     do {
       id = id === PACKET_ID_MAX ? 1 : id + 1;
@@ -45,6 +49,7 @@ export class Inflight {
 
   /** Takes an identifier that is known from before a reconnect. */
   restore(packetId: number, delivery: Delivery | null, stage: Stage): void {
+    if (this.#ids === NO_IDS) this.#grow();
     while (this.#stages[packetId & this.#mask] !== Stage.FREE) this.#grow();
     this.#put(packetId, delivery, stage);
     if (packetId > this.#last) this.#last = packetId;
@@ -76,6 +81,7 @@ export class Inflight {
 
   /** Takes out everything that still has its delivery, in the order it was first sent. */
   drain(): Delivery[] {
+    if (this.#size === 0) return [];
     const all: Delivery[] = [];
     for (const delivery of this.#deliveries) if (delivery !== null) all.push(delivery);
     this.#ids.fill(0);
@@ -97,7 +103,7 @@ export class Inflight {
 
   #grow(): void {
     const [ids, stages, deliveries] = [this.#ids, this.#stages, this.#deliveries];
-    const capacity = ids.length * 2;
+    const capacity = Math.max(CAPACITY_MIN, ids.length * 2);
     this.#ids = new Uint16Array(capacity);
     this.#stages = new Uint8Array(capacity);
     this.#deliveries = new Array(capacity).fill(null);

@@ -45,8 +45,6 @@ export class Session {
   readonly owner: string | null;
   readonly identity: Identity;
   readonly subscriptions = new Map<string, Subscription>();
-  /** Packet identifiers of QoS 2 messages received and not yet released. */
-  readonly inbound = new Set<number>();
   version: ProtocolVersion = 4;
   /** Seconds that the session outlives its connection; 0xFFFFFFFF: for ever. */
   expirySeconds = 0;
@@ -55,7 +53,9 @@ export class Session {
   readonly #context: SessionContext;
   readonly #inflight = new Inflight();
   readonly #queue = new DeliveryQueue();
-  readonly #retained = new Map<string, RetainedSource>();
+  /** Packet identifiers of QoS 2 messages received and not yet released. These two are made when first needed. */
+  #inbound: Set<number> | null = null;
+  #retained: Map<string, RetainedSource> | null = null;
   #nextPosition = 1;
   #dropped = 0;
   #droppedLoggedAt = Number.NEGATIVE_INFINITY;
@@ -115,13 +115,14 @@ export class Session {
 
   /** Takes a source of retained messages for `filter`; it replaces an unfinished one for the same filter. */
   deliverRetained(filter: string, source: RetainedSource): void {
+    this.#retained ??= new Map();
     this.#retained.set(filter, source);
     this.pump();
   }
 
   /** Ends a retained source, because the subscription is gone. */
   cancelRetained(filter: string): void {
-    this.#retained.delete(filter);
+    this.#retained?.delete(filter);
   }
 
   /** Sends what waits, as far as the window and the receiver's buffer allow. */
@@ -136,7 +137,7 @@ export class Session {
       this.#countQueued(-1, -next.message.bytes);
       this.#sendWaiting(receiver, next);
     }
-    if (this.#retained.size > 0) this.#pumpRetained(receiver);
+    if (this.#retained !== null) this.#pumpRetained(receiver, this.#retained);
   }
 
   /** PUBACK came. False: the packet identifier is not waiting for one. */
@@ -173,15 +174,25 @@ export class Session {
     return true;
   }
 
+  /** QoS 2 messages received and not yet released. */
+  get inboundCount(): number {
+    return this.#inbound?.size ?? 0;
+  }
+
+  hasInbound(packetId: number): boolean {
+    return this.#inbound?.has(packetId) ?? false;
+  }
+
   /** Notes a QoS 2 message received; it is not delivered again until `releaseInbound`. [MQTT-4.3.3-10] */
   noteInbound(packetId: number): void {
-    this.inbound.add(packetId);
+    this.#inbound ??= new Set();
+    this.#inbound.add(packetId);
     this.#append({ kind: 'inbound', clientId: this.clientId, packetId });
   }
 
   /** PUBREL came. False: no such QoS 2 message. */
   releaseInbound(packetId: number): boolean {
-    if (!this.inbound.delete(packetId)) return false;
+    if (this.#inbound?.delete(packetId) !== true) return false;
     this.#append({ kind: 'inbound-done', clientId: this.clientId, packetId });
     return true;
   }
@@ -203,7 +214,13 @@ export class Session {
   /** The connection is gone. */
   detach(): void {
     this.receiver = null;
-    this.#retained.clear();
+    this.#retained = null;
+  }
+
+  /** Loads a received QoS 2 packet identifier read from the store at start. */
+  restoreInbound(packetId: number): void {
+    this.#inbound ??= new Set();
+    this.#inbound.add(packetId);
   }
 
   /** Loads a delivery read from the store at start. */
@@ -224,7 +241,7 @@ export class Session {
   end(): void {
     this.#countQueued(-this.#queue.length, -this.#queue.bytes);
     const waiting = [...this.#inflight.drain(), ...this.#queue.drain()];
-    this.#retained.clear();
+    this.#retained = null;
     for (const delivery of waiting) {
       const { origin, qos, packetId } = delivery;
       // [MQTT-4.8.2-6] QoS 2 that was sent belongs to this client alone.
@@ -293,12 +310,12 @@ export class Session {
     this.#append({ kind: 'sent', clientId: this.clientId, position: delivery.position, packetId });
   }
 
-  #pumpRetained(receiver: Receiver): void {
-    for (const [filter, source] of this.#retained) {
+  #pumpRetained(receiver: Receiver, retained: Map<string, RetainedSource>): void {
+    for (const [filter, source] of retained) {
       while (receiver.writable && this.#windowOpen(receiver)) {
         const next = source.next();
         if (next.done) {
-          this.#retained.delete(filter);
+          retained.delete(filter);
           break;
         }
         const { message, qos, identifiers } = next.value;
@@ -307,6 +324,7 @@ export class Session {
         this.#sendWaiting(receiver, delivery);
       }
     }
+    if (retained.size === 0) this.#retained = null;
   }
 
   #enqueue(
@@ -341,7 +359,7 @@ export class Session {
     this.#inflight.remove(packetId);
     if (delivery !== null)
       this.#append({ kind: 'done', clientId: this.clientId, position: delivery.position });
-    if (this.#queue.length > 0 || this.#retained.size > 0) this.pump();
+    if (this.#queue.length > 0 || this.#retained !== null) this.pump();
   }
 
   #append(operation: StoreOperation): void {
