@@ -43,6 +43,8 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   clientId = '';
   username: string | null = null;
   session: Session | null = null;
+  /** True once CONNACK has left: nothing goes out before it, and no packet behind CONNECT is looked at. [MQTT-3.2.0-1] */
+  opened = false;
   /** Milliseconds of silence after which the client counts as gone; 0: never. */
   silenceMaxMs = 0;
   lastReceivedAtMs: number;
@@ -79,7 +81,7 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   }
 
   get writable(): boolean {
-    return this.out.waitingBytes <= this.door.limits.outBytesMax;
+    return this.opened && this.out.waitingBytes <= this.door.limits.outBytesMax;
   }
 
   // Wire events
@@ -129,7 +131,7 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     if (extendRun(this, buffer, start, bodyStart, end)) return true;
     this.broker.endRun();
     dispatchPacket(this, buffer, start, bodyStart, end);
-    return this.state === 'connected' || this.state === 'new';
+    return this.state === 'connected' ? this.opened : this.state === 'new';
   }
 
   /** Input goes on after an authentication that had to wait. */
@@ -165,6 +167,24 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     }
     const bytes = encodeWithin(packet, this.version, this.packetBytesMax);
     if (bytes !== null) this.#defer(sequence, bytes, release);
+  }
+
+  /** CONNACK, the first packet out; false when it is over the client's Maximum Packet Size. */
+  sendConnack(sequence: number, packet: Packet): boolean {
+    const bytes = encodeWithin(packet, this.version, this.packetBytesMax);
+    if (bytes === null) return false;
+    if (sequence <= this.broker.store.durable) {
+      this.#sendBytes(bytes);
+      this.opened = true;
+      return true;
+    }
+    this.wire.pause();
+    this.#defer(sequence, bytes, () => {
+      this.opened = true;
+      this.session?.pump();
+      this.resumeInput();
+    });
+    return true;
   }
 
   /** PUBACK, PUBREC, PUBREL or PUBCOMP with reason code 0, once `sequence` is durable. */
@@ -223,7 +243,13 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     return 'sent';
   }
 
-  sendDelivery(delivery: Delivery, packetId: number, dup: boolean, expirySeconds: number): SendResult {
+  sendDelivery(
+    delivery: Delivery,
+    packetId: number,
+    dup: boolean,
+    expirySeconds: number,
+    sequence: number,
+  ): SendResult {
     const shape = this.broker.shape;
     const { message } = delivery;
     this.#fillShape(shape, delivery.qos, delivery.retain, delivery.identifiers, packetId);
@@ -234,9 +260,15 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     const bytes = frameLength(remaining);
     if (bytes > this.packetBytesMax) return this.#tooLarge(message.topic);
     if (alias) this.aliases?.commit(message.topic, shape.topicAlias);
+    this.#countPublish(bytes);
+    if (sequence > this.broker.store.durable) {
+      const packet = Buffer.allocUnsafe(bytes);
+      writePublish(packet, 0, message, shape, remaining);
+      this.#defer(sequence, packet, null);
+      return 'sent';
+    }
     const offset = this.out.reserve(bytes);
     writePublish(this.out.buffer, offset, message, shape, remaining);
-    this.#countPublish(bytes);
     return 'sent';
   }
 
@@ -250,7 +282,7 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   /** Tells the client why, as far as its version can, and closes. [MQTT-4.13.1-1] */
   disconnect(reasonCode: number, reasonString?: string): void {
     if (this.state === 'closing' || this.state === 'closed') return;
-    if (this.version === 5 && this.state === 'connected') {
+    if (this.version === 5 && this.opened) {
       const properties = reasonString !== undefined && this.problemInformation ? { reasonString } : {};
       this.send({ type: PacketType.DISCONNECT, reasonCode, properties });
     }

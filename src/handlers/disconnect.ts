@@ -3,7 +3,7 @@ import { ReasonCode } from '../codec/reason-codes.ts';
 import type { Connection } from '../connection/connection.ts';
 import { ProtocolError } from '../errors.ts';
 
-/** The client says goodbye (MQTT 5.0 section 3.14). [MQTT-3.14.4-3] the will is dropped unless it asks for it (0x04). */
+/** The client says goodbye (MQTT 5.0 section 3.14). [MQTT-3.14.4-3] reason code 0 drops the will; any other has it published. */
 export function handleDisconnect(connection: Connection, packet: DisconnectPacket): void {
   const session = connection.session!;
   const expiry = packet.properties.sessionExpiryInterval;
@@ -16,6 +16,6 @@ export function handleDisconnect(connection: Connection, packet: DisconnectPacke
       );
     connection.broker.sessions.setExpiry(session, expiry);
   }
-  connection.willCancelled = packet.reasonCode !== ReasonCode.DISCONNECT_WITH_WILL;
+  connection.willCancelled = packet.reasonCode === ReasonCode.SUCCESS;
   connection.close(ReasonCode.SUCCESS);
 }

@@ -3,6 +3,7 @@ import { propertiesLength, writeProperties } from '../codec/properties.ts';
 import { ReasonCode } from '../codec/reason-codes.ts';
 import type { Connection } from '../connection/connection.ts';
 import { TopicAliases } from '../connection/topic-aliases.ts';
+import { ProtocolError } from '../errors.ts';
 import { Message } from '../session/message.ts';
 import type { SessionWill } from '../session/session.ts';
 import { refuseConnect } from './refuse-connect.ts';
@@ -45,14 +46,18 @@ export function openSession(connection: Connection, packet: ConnectPacket, assig
   connection.state = 'connected';
   applyLimits(connection, packet);
   broker.connectionOpened(connection);
-  connection.sendWhenDurable(session.persistent ? broker.store.appended : 0, {
+  const fits = connection.sendConnack(session.persistent ? broker.store.appended : 0, {
     type: PacketType.CONNACK,
     // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
     sessionPresent: present && packet.protocolVersion !== 3,
     reasonCode: ReasonCode.SUCCESS,
     properties: packet.protocolVersion === 5 ? connackProperties(connection, packet, assigned) : {},
   });
-  session.attach(connection);
+  if (fits) session.attach(connection);
+  else
+    connection.fail(
+      new ProtocolError(ReasonCode.PACKET_TOO_LARGE, 'the CONNACK is over the Maximum Packet Size'),
+    );
 }
 
 /** Seconds that the session may outlive the connection: what the client asks for, up to our cap. */

@@ -25,8 +25,14 @@ export interface Receiver {
     identifiers: readonly number[] | null,
     packetId: number,
   ): SendResult;
-  /** Appends the PUBLISH of a delivery that waited, with its remaining expiry. */
-  sendDelivery(delivery: Delivery, packetId: number, dup: boolean, expirySeconds: number): SendResult;
+  /** Appends the PUBLISH of a delivery, with its remaining expiry, once everything up to `sequence` is durable. */
+  sendDelivery(
+    delivery: Delivery,
+    packetId: number,
+    dup: boolean,
+    expirySeconds: number,
+    sequence: number,
+  ): SendResult;
   /** Appends a PUBREL once everything up to `sequence` is durable. */
   sendPubrel(packetId: number, sequence: number): void;
   /** Another connection has the session now: says so and closes. [MQTT-3.1.4-3] */

@@ -275,39 +275,46 @@ export class Session {
         ? new Delivery(this.#nextPosition++, out.message(), qos, retain, identifiers, origin)
         : null;
     const packetId = this.#inflight.add(delivery, qos === 1 ? Stage.PUBACK : Stage.PUBREC);
-    if (receiver.sendPublish(out, qos, retain, identifiers, packetId) === 'too-large') {
-      this.#inflight.remove(packetId);
-      return;
+    if (delivery !== null) {
+      delivery.packetId = packetId;
+      this.#append({ kind: 'enqueue', clientId: this.clientId, delivery });
     }
-    if (delivery === null) return;
-    delivery.packetId = packetId;
-    this.#append({ kind: 'enqueue', clientId: this.clientId, delivery });
+    const sequence = this.#sendSequence(qos);
+    const result =
+      delivery !== null && sequence > this.#context.store.durable
+        ? receiver.sendDelivery(delivery, packetId, false, out.expirySeconds, sequence)
+        : receiver.sendPublish(out, qos, retain, identifiers, packetId);
+    if (result === 'too-large') this.#forget(packetId);
+  }
+
+  /** What must be durable before a PUBLISH leaves: at QoS 2 its packet identifier, or a crash would repeat the message. */
+  #sendSequence(qos: QoS): number {
+    return qos === 2 && this.persistent ? this.#context.store.appended : 0;
   }
 
   #sendWaiting(receiver: Receiver, delivery: Delivery): void {
     const expirySeconds = delivery.message.expirySeconds(this.#context.clock.now());
     const again = delivery.packetId !== 0;
     if (expirySeconds === 0 && !again) {
-      this.#append({ kind: 'done', clientId: this.clientId, position: delivery.position });
+      this.#done(delivery);
       return;
     }
     if (delivery.qos === 0) {
-      receiver.sendDelivery(delivery, 0, false, expirySeconds);
-      this.#append({ kind: 'done', clientId: this.clientId, position: delivery.position });
+      receiver.sendDelivery(delivery, 0, false, expirySeconds, 0);
+      this.#done(delivery);
       return;
     }
     const stage = delivery.qos === 1 ? Stage.PUBACK : Stage.PUBREC;
     const kept = this.persistent || delivery.origin !== null ? delivery : null;
     if (again) this.#inflight.restore(delivery.packetId, kept, stage);
-    const packetId = again ? delivery.packetId : this.#inflight.add(kept, stage);
-    if (receiver.sendDelivery(delivery, packetId, again, expirySeconds) === 'too-large') {
-      this.#inflight.remove(packetId);
-      this.#append({ kind: 'done', clientId: this.clientId, position: delivery.position });
-      return;
+    else {
+      delivery.packetId = this.#inflight.add(kept, stage);
+      const { position, packetId } = delivery;
+      this.#append({ kind: 'sent', clientId: this.clientId, position, packetId });
     }
-    if (again) return;
-    delivery.packetId = packetId;
-    this.#append({ kind: 'sent', clientId: this.clientId, position: delivery.position, packetId });
+    const sequence = this.#sendSequence(delivery.qos);
+    const result = receiver.sendDelivery(delivery, delivery.packetId, again, expirySeconds, sequence);
+    if (result === 'too-large') this.#forget(delivery.packetId);
   }
 
   #pumpRetained(receiver: Receiver, retained: Map<string, RetainedSource>): void {
@@ -355,11 +362,18 @@ export class Session {
   }
 
   #finish(packetId: number): void {
+    this.#forget(packetId);
+    if (this.#queue.length > 0 || this.#retained !== null) this.pump();
+  }
+
+  #forget(packetId: number): void {
     const delivery = this.#inflight.deliveryOf(packetId);
     this.#inflight.remove(packetId);
-    if (delivery !== null)
-      this.#append({ kind: 'done', clientId: this.clientId, position: delivery.position });
-    if (this.#queue.length > 0 || this.#retained !== null) this.pump();
+    if (delivery !== null) this.#done(delivery);
+  }
+
+  #done({ position }: Delivery): void {
+    this.#append({ kind: 'done', clientId: this.clientId, position });
   }
 
   #append(operation: StoreOperation): void {
