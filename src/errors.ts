@@ -24,3 +24,13 @@ export class ConfigError extends Error {
     this.remedy = remedy;
   }
 }
+
+/** Longest part of a client's text that goes into a message, in characters. */
+const QUOTE_CHARACTERS_MAX = 100;
+
+/** A client's text for a message: quoted, escaped and cut, because reason strings and log lines have bounds. */
+export function quoted(text: string): string {
+  return JSON.stringify(
+    text.length > QUOTE_CHARACTERS_MAX ? `${text.slice(0, QUOTE_CHARACTERS_MAX)}…` : text,
+  );
+}

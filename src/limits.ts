@@ -94,6 +94,12 @@ export const OUT_BUFFER_BYTES_MAX = 65_536;
 export const REFUSED_CONNECTIONS_MAX = 100;
 /** Bytes that a client may have sent behind its CONNECT while it waits for the verdict. */
 export const UNAUTHENTICATED_BYTES_MAX = 131_072;
+/** Packets of one client that may wait for the store before its input stops. */
+export const DEFERRED_PACKETS_MAX = 10_000;
+/** Receivers in all routes remembered together; at about 100 bytes each, 10 MB. */
+export const ROUTE_TARGETS_MAX = 100_000;
+/** Topics whose route is remembered; at about 300 bytes each, 3 MB. */
+export const ROUTES_MAX = 10_000;
 /** How long a peer may take to accept our last bytes, in milliseconds, before it is cut off. */
 export const END_TIMEOUT_MS = 5_000;
 /** How often keep alive, expiry and will delay are looked at, in milliseconds: the precision of all of them. */

@@ -3,7 +3,6 @@ export class Statistics {
   messagesReceived = 0;
   messagesSent = 0;
   bytesReceived = 0;
-  bytesSent = 0;
   publishReceived = 0;
   publishSent = 0;
   publishDropped = 0;

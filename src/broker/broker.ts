@@ -169,9 +169,13 @@ export class Broker {
       const stack = error instanceof Error ? error.stack : undefined;
       this.log.error('client.internal_error', { ...connection.logFields, error: message, stack });
     }
-    if (connection.state === 'connected')
-      connection.disconnect(reasonCode, known ? message : 'internal error');
-    else this.#failUnconnected(connection, error, reasonCode, message);
+    try {
+      if (connection.session !== null) connection.disconnect(reasonCode, known ? message : 'internal error');
+      else this.#failUnconnected(connection, error, reasonCode, message);
+    } catch (second) {
+      this.log.error('client.internal_error', { ...connection.logFields, error: String(second) });
+      connection.wire.abort();
+    }
   }
 
   /** We end the connection, or it has ended: the session goes on without it. Called once or twice; the second does nothing. */
@@ -201,8 +205,11 @@ export class Broker {
     if (run.count === 0) return;
     statistics.publishReceived += run.count;
     statistics.publishBytesReceived += run.end - run.start;
-    this.router.dispatchRun(run, publishView, this.clock.now());
-    run.clear();
+    try {
+      this.router.dispatchRun(run, publishView, this.clock.now());
+    } finally {
+      run.clear();
+    }
   }
 
   /** The connection has packets that wait for the store. */
@@ -245,7 +252,7 @@ export class Broker {
       this.statistics.publishDenied++;
       return;
     }
-    const expiresAtMs = expirySeconds < 0 ? 0 : this.clock.now() + expirySeconds * 1000;
+    const expiresAtMs = expirySeconds < 0 ? 0 : Math.floor(this.clock.now()) + expirySeconds * 1000;
     const fired = expiresAtMs === 0 ? message : new Message({ ...message.fields(), expiresAtMs });
     if (fired.retain) this.#retainKeeper.keep(fired);
     this.router.publishMessage(fired, session);
@@ -253,7 +260,9 @@ export class Broker {
 
   #failUnconnected(connection: Connection, error: unknown, reasonCode: number, message: string): void {
     if (!(error instanceof UnsupportedVersionError)) {
-      connection.close(reasonCode);
+      // A 3.x client is closed without an answer. [MQTT-3.1.4-1]
+      if (connection.version === 5 && !connection.opened) refuseConnect(connection, reasonCode, message);
+      else connection.close(reasonCode);
       return;
     }
     // [MQTT-3.1.2-2] a client of a later version understands the CONNACK of ours; older ones get that of 3.1.1.
@@ -265,7 +274,7 @@ export class Broker {
   #storeMoved(): void {
     const waiting = [...this.#awaitingStore];
     this.#awaitingStore.clear();
-    for (const connection of waiting) connection.durable();
+    for (const connection of waiting) if (connection.durable()) this.#awaitingStore.add(connection);
   }
 
   /** Keep alive, CONNECT timeout, will delay, expiry. */
@@ -292,7 +301,7 @@ export class Broker {
   #sweepUnconnected(connection: Connection, now: number): void {
     if (connection.state === 'closing' && now - connection.endedAtMs > END_TIMEOUT_MS)
       connection.wire.abort();
-    if (connection.state !== 'new') return;
+    if (connection.state !== 'new' && connection.state !== 'authenticating') return;
     if (now - connection.acceptedAtMs <= connection.door.limits.connectTimeoutSeconds * 1000) return;
     this.log.info('client.connect_timeout', connection.logFields);
     connection.state = 'closing';

@@ -46,6 +46,8 @@ export class RetainKeeper {
     const bytes = this.#retained.bytes + message.bytes - (replaced?.bytes ?? 0);
     if (count > limits.retainedMessagesMax || bytes > limits.retainedBytesMax) {
       statistics.retainedRefused++;
+      // An older value must not stand for the one that was acknowledged.
+      this.#clear(message.topic);
       this.#logRefused(message.topic);
       return false;
     }

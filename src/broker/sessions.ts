@@ -57,6 +57,7 @@ export class Sessions {
       // [MQTT-3.1.3-9] back in time: the delayed will is not published
       this.#wills.delete(known);
       known.will = null;
+      known.disconnectedAtWallMs = 0;
       this.setExpiry(known, expirySeconds);
       return { session: known, present: true };
     }
@@ -69,19 +70,16 @@ export class Sessions {
   /** Changes how long the session outlives its connection; one that need no longer do so leaves the store. */
   setExpiry(session: Session, expirySeconds: number): void {
     const was = session.persistent;
-    const { store, limits } = this.#context;
-    session.expirySeconds = Math.min(expirySeconds, limits.sessionExpiryMaxSeconds);
+    const { store } = this.#context;
+    session.expirySeconds = expirySeconds;
     if (was && !session.persistent) store.append({ kind: 'session-end', clientId: session.clientId });
-    else if (session.persistent) {
-      store.append({ kind: 'session', session: session.toStored(0) });
-      if (!was) this.#storeSubscriptions(session);
-    }
+    else this.#store(session);
   }
 
   /** The connection of the session is gone; `willCancelled` when the client said goodbye. [MQTT-3.1.2-8] [MQTT-3.1.2-10] */
   disconnected(session: Session, willCancelled: boolean): void {
     session.detach();
-    const { clock, store } = this.#context;
+    const { clock } = this.#context;
     const now = clock.now();
     const { will } = session;
     if (willCancelled) session.will = null;
@@ -92,7 +90,8 @@ export class Sessions {
       this.end(session);
       return;
     }
-    store.append({ kind: 'session', session: session.toStored(clock.wallNow()) });
+    session.disconnectedAtWallMs = clock.wallNow();
+    this.#store(session);
     if (session.expirySeconds !== NEVER_SECONDS)
       this.#expiries.set(session, now + session.expirySeconds * 1000);
   }
@@ -104,12 +103,20 @@ export class Sessions {
     if (session.will !== null) this.#fireWill(session);
     for (const filter of [...session.subscriptions.keys()]) this.#router.unsubscribe(session, filter);
     this.#byClientId.delete(session.clientId);
-    session.end();
+    for (const { sharedFilter, qos, packetId, message } of session.end()) {
+      // [MQTT-4.8.2-4] [MQTT-4.8.2-5] QoS 2 that was sent belongs to this client alone; the rest goes to other members.
+      if (sharedFilter !== null && (packetId === 0 || qos === 1))
+        this.#router.redeliver(sharedFilter, message);
+    }
   }
 
   /** Publishes wills and ends sessions whose time has come. */
   sweep(nowMs: number): void {
-    for (const session of this.#wills.due(nowMs)) this.#fireWill(session);
+    for (const session of this.#wills.due(nowMs)) {
+      this.#fireWill(session);
+      // Without its will: a restart must not publish it again.
+      this.#store(session);
+    }
     for (const session of this.#expiries.due(nowMs)) {
       this.#context.statistics.sessionsExpired++;
       this.#context.log.info('session.expired', { clientId: session.clientId, username: session.owner });
@@ -128,13 +135,16 @@ export class Sessions {
       for (const each of stored.subscriptions) this.#subscribe(session, each);
       for (const packetId of stored.inbound) session.restoreInbound(packetId);
       for (const delivery of stored.deliveries) session.restore(delivery, messageOf(delivery.message));
-      const gone = disconnectedAtWallMs === 0 ? 0 : Math.max(0, clock.wallNow() - disconnectedAtWallMs);
+      // Connected when the broker ended: its time away begins now, and is written down, or every restart would begin it anew.
+      session.disconnectedAtWallMs = disconnectedAtWallMs === 0 ? clock.wallNow() : disconnectedAtWallMs;
+      const gone = Math.max(0, clock.wallNow() - session.disconnectedAtWallMs);
       if (will !== null) {
         session.will = { ...will, message: messageOf(will.message) };
         this.#wills.set(session, clock.now() + Math.max(0, will.delaySeconds * 1000 - gone));
       }
       if (expirySeconds !== NEVER_SECONDS)
         this.#expiries.set(session, clock.now() + expirySeconds * 1000 - gone);
+      if (disconnectedAtWallMs === 0) this.#store(session);
     }
   }
 
@@ -147,20 +157,8 @@ export class Sessions {
     );
   }
 
-  #storeSubscriptions(session: Session): void {
-    for (const {
-      filter,
-      qos,
-      noLocal,
-      retainAsPublished,
-      retainHandling,
-      identifier,
-    } of session.subscriptions.values())
-      this.#context.store.append({
-        kind: 'subscribe',
-        clientId: session.clientId,
-        subscription: { filter, qos, noLocal, retainAsPublished, retainHandling, identifier },
-      });
+  #store(session: Session): void {
+    if (session.persistent) this.#context.store.append({ kind: 'session', session: session.toStored() });
   }
 
   #fireWill(session: Session): void {

@@ -1,4 +1,5 @@
 import type { Broker } from '../broker/broker.ts';
+import { announcesV5 } from '../codec/announced-version.ts';
 import { encodeWithin } from '../codec/encode.ts';
 import type { Packet, ProtocolVersion, QoS } from '../codec/packets.ts';
 import { PacketType } from '../codec/packets.ts';
@@ -13,7 +14,7 @@ import { ProtocolError } from '../errors.ts';
 import { dispatchPacket } from '../handlers/dispatch.ts';
 import { extendRun } from '../handlers/extend-run.ts';
 import type { Wire, WireEvents } from '../interfaces/transport.ts';
-import { UNAUTHENTICATED_BYTES_MAX } from '../limits.ts';
+import { DEFERRED_PACKETS_MAX, UNAUTHENTICATED_BYTES_MAX } from '../limits.ts';
 import type { PublishRun } from '../router/publish-run.ts';
 import type { Delivery } from '../session/delivery.ts';
 import type { Outgoing } from '../session/outgoing.ts';
@@ -64,6 +65,8 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   inboundAliases: Map<number, TopicState> | null = null;
   /** QoS 1 publishes of the client whose PUBACK still waits for the store. */
   unacknowledged = 0;
+  /** Unreleased QoS 2 messages that the session brought along from an earlier connection. */
+  inboundBefore = 0;
   readonly #deferred = new DeferredPackets();
   readonly #framer: Framer;
   #inputPaused = false;
@@ -73,7 +76,7 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     this.broker = broker;
     this.door = door;
     this.wire = wire;
-    this.out = new OutBuffer(wire, broker.flusher);
+    this.out = new OutBuffer(wire, broker.flusher, door.limits.outBytesMax, () => this.#roomAgain());
     this.acceptedAtMs = broker.clock.now();
     this.lastReceivedAtMs = this.acceptedAtMs;
     this.frameBytesMax = door.limits.connectPacketBytesMax;
@@ -95,6 +98,8 @@ export class Connection implements WireEvents, FrameSink, Receiver {
       // Checked before the length, so that a stranger's first byte decides. [MQTT-3.1.0-1]
       if (this.state === 'new' && chunk.length > 0 && this.#framer.heldBytes === 0 && chunk[0] !== 0x10)
         throw new ProtocolError(ReasonCode.PROTOCOL_ERROR, 'the first packet is not a CONNECT');
+      // So that even a CONNECT that cannot be read is answered in the version it was sent in.
+      if (this.state === 'new' && announcesV5(chunk)) this.version = 5;
       this.#framer.push(chunk);
       if (this.state === 'authenticating' && this.#framer.heldBytes > UNAUTHENTICATED_BYTES_MAX)
         throw new ProtocolError(
@@ -106,7 +111,7 @@ export class Connection implements WireEvents, FrameSink, Receiver {
       this.fail(error);
     }
     this.broker.endRun();
-    this.#watchOutput();
+    this.watchInput();
   }
 
   drain(): void {
@@ -115,8 +120,7 @@ export class Connection implements WireEvents, FrameSink, Receiver {
       if (!this.out.blocked) this.wire.end(this.#endReason);
       return;
     }
-    this.#watchOutput();
-    this.session?.pump();
+    this.#roomAgain();
   }
 
   closed(error?: Error): void {
@@ -127,6 +131,7 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   }
 
   frame(buffer: Buffer, start: number, bodyStart: number, end: number): boolean {
+    if (this.state === 'closing' || this.state === 'closed') return false;
     this.broker.statistics.messagesReceived++;
     if (extendRun(this, buffer, start, bodyStart, end)) return true;
     this.broker.endRun();
@@ -134,8 +139,19 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     return this.state === 'connected' ? this.opened : this.state === 'new';
   }
 
-  /** Input goes on after an authentication that had to wait. */
-  resumeInput(): void {
+  /**
+   * The one place that stops and resumes input: while a CONNECT waits for its verdict or its CONNACK for the store, and
+   * while a client does not read what it caused, so that output stays bounded.
+   */
+  watchInput(): void {
+    if (this.state === 'new' || this.state === 'closing' || this.state === 'closed') return;
+    const open = this.state === 'connected' && this.writable && this.#deferred.length < DEFERRED_PACKETS_MAX;
+    if (open !== this.#inputPaused) return;
+    this.#inputPaused = !open;
+    if (!open) {
+      this.wire.pause();
+      return;
+    }
     this.wire.resume();
     try {
       this.#framer.resume();
@@ -144,7 +160,7 @@ export class Connection implements WireEvents, FrameSink, Receiver {
       this.fail(error);
     }
     this.broker.endRun();
-    this.#watchOutput();
+    this.watchInput();
   }
 
   // Sending
@@ -178,11 +194,10 @@ export class Connection implements WireEvents, FrameSink, Receiver {
       this.opened = true;
       return true;
     }
-    this.wire.pause();
     this.#defer(sequence, bytes, () => {
+      if (this.state !== 'connected') return;
       this.opened = true;
       this.session?.pump();
-      this.resumeInput();
     });
     return true;
   }
@@ -202,9 +217,11 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     this.sendAck(0x62, packetId, sequence);
   }
 
-  /** The store has moved on. */
-  durable(): void {
+  /** The store has moved on. True when packets still wait for it. */
+  durable(): boolean {
     this.#deferred.releaseUpTo(this.broker.store.durable, (bytes) => this.#sendBytes(bytes));
+    this.watchInput();
+    return this.#deferred.length > 0;
   }
 
   sendRun(run: PublishRun): SendResult | 'other' {
@@ -255,13 +272,15 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     this.#fillShape(shape, delivery.qos, delivery.retain, delivery.identifiers, packetId);
     shape.dup = dup;
     shape.expirySeconds = this.version === 5 ? expirySeconds : -1;
-    const alias = this.#alias(shape, message.topic);
+    const deferred = sequence > 0 && (this.#deferred.length > 0 || sequence > this.broker.store.durable);
+    // A packet that waits must not define an alias: one that does not wait could use it first.
+    const alias = !deferred && this.#alias(shape, message.topic);
     const remaining = publishRemainingLength(message, shape);
     const bytes = frameLength(remaining);
     if (bytes > this.packetBytesMax) return this.#tooLarge(message.topic);
     if (alias) this.aliases?.commit(message.topic, shape.topicAlias);
     this.#countPublish(bytes);
-    if (sequence > this.broker.store.durable) {
+    if (deferred) {
       const packet = Buffer.allocUnsafe(bytes);
       writePublish(packet, 0, message, shape, remaining);
       this.#defer(sequence, packet, null);
@@ -316,16 +335,11 @@ export class Connection implements WireEvents, FrameSink, Receiver {
 
   // Inside
 
-  /** A client that does not read what it caused gets its input stopped, so that output stays bounded. */
-  #watchOutput(): void {
+  /** The wire has taken what stood in the way: whoever waited for room goes on. */
+  #roomAgain(): void {
     if (this.state !== 'connected') return;
-    if (!this.#inputPaused && !this.writable) {
-      this.#inputPaused = true;
-      this.wire.pause();
-    } else if (this.#inputPaused && this.writable) {
-      this.#inputPaused = false;
-      this.wire.resume();
-    }
+    this.session?.pump();
+    this.watchInput();
   }
 
   #sendBytes(bytes: Buffer): void {

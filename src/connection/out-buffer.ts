@@ -13,7 +13,7 @@ export class Flusher {
     this.#scheduled = false;
     const dirty = this.#dirty;
     this.#dirty = [];
-    for (const out of dirty) out.flush();
+    for (const out of dirty) out.flushAndTell();
   };
 
   add(out: OutBuffer): void {
@@ -31,22 +31,29 @@ export class Flusher {
 export class OutBuffer {
   readonly #wire: Wire;
   readonly #flusher: Flusher;
+  readonly #boundBytes: number;
+  readonly #onRoom: () => void;
   /** Where bytes are written; valid until the next `reserve`. */
   buffer: Buffer = EMPTY;
   #length = 0;
   #held: Buffer | null = null;
   #spare: Buffer | null = null;
+  #heldBytes = 0;
   #dirty = false;
+  #wasOver = false;
   #closed = false;
 
-  constructor(wire: Wire, flusher: Flusher) {
+  /** `onRoom` is called, at the end of a turn, when more than `boundBytes` waited and the wire took all of it. */
+  constructor(wire: Wire, flusher: Flusher, boundBytes: number, onRoom: () => void) {
     this.#wire = wire;
     this.#flusher = flusher;
+    this.#boundBytes = boundBytes;
+    this.#onRoom = onRoom;
   }
 
   /** Bytes not yet handed to the wire, or held by it. */
   get waitingBytes(): number {
-    return this.#length + (this.#held === null ? 0 : this.#held.length);
+    return this.#length + this.#heldBytes;
   }
 
   /** True while the wire holds a buffer: it takes no more now. */
@@ -92,18 +99,33 @@ export class OutBuffer {
     this.#length = 0;
     this.#flusher.bytesWritten += length;
     if (this.#wire.write(length === buffer.length ? buffer : buffer.subarray(0, length))) {
+      if (length > this.#boundBytes) this.#wasOver = true;
       if (buffer.length > OUT_BUFFER_BYTES_MAX) this.buffer = EMPTY;
       return;
     }
     this.#held = buffer;
+    this.#heldBytes = length;
     this.buffer = this.#spare ?? EMPTY;
     this.#spare = null;
+  }
+
+  /** Flushes at the end of a turn. An error of one wire must not keep the others from being written. */
+  flushAndTell(): void {
+    try {
+      this.flush();
+      if (!this.#wasOver) return;
+      this.#wasOver = false;
+      this.#onRoom();
+    } catch (error) {
+      this.#wire.abort(error instanceof Error ? error : new Error(String(error)));
+    }
   }
 
   /** The wire gave its buffer back. */
   drained(): void {
     const held = this.#held;
     this.#held = null;
+    this.#heldBytes = 0;
     if (held !== null && held.length <= OUT_BUFFER_BYTES_MAX) this.#spare = held;
     this.flush();
   }
@@ -120,6 +142,7 @@ export class OutBuffer {
     this.#closed = true;
     this.#length = 0;
     this.#held = null;
+    this.#heldBytes = 0;
     this.buffer = EMPTY;
     this.#spare = null;
   }

@@ -48,7 +48,6 @@ export function handleConnect(connection: Connection, packet: ConnectPacket): vo
     decide(connection, packet, assigned, verdict);
     return;
   }
-  wire.pause();
   verdict
     .catch((error: unknown): Verdict => {
       broker.log.error('auth.error', { ...connection.logFields, error: String(error) });
@@ -61,8 +60,9 @@ export function handleConnect(connection: Connection, packet: ConnectPacket): vo
       } catch (error) {
         connection.fail(error);
       }
-      connection.resumeInput();
-    });
+      connection.watchInput();
+    })
+    .catch((error: unknown) => connection.fail(error));
 }
 
 function decide(connection: Connection, packet: ConnectPacket, assigned: boolean, verdict: Verdict): void {

@@ -14,7 +14,8 @@ export function handleDisconnect(connection: Connection, packet: DisconnectPacke
         ReasonCode.PROTOCOL_ERROR,
         'DISCONNECT sets a session expiry that CONNECT did not',
       );
-    connection.broker.sessions.setExpiry(session, expiry);
+    const { sessionExpiryMaxSeconds } = connection.door.limits;
+    connection.broker.sessions.setExpiry(session, Math.min(expiry, sessionExpiryMaxSeconds));
   }
   connection.willCancelled = packet.reasonCode === ReasonCode.SUCCESS;
   connection.close(ReasonCode.SUCCESS);

@@ -38,6 +38,7 @@ export function dispatchPacket(
     handlePacket(connection, decodePacket(buffer, first, bodyStart, end, connection.version, 'client'));
     return;
   }
+  if (connection.state !== 'new') return;
   // [MQTT-3.1.0-1] the first packet is a CONNECT
   if (first >> 4 !== PacketType.CONNECT)
     throw new ProtocolError(ReasonCode.PROTOCOL_ERROR, 'the first packet is not a CONNECT');

@@ -31,7 +31,7 @@ export function extendRun(
     // Within a run nothing changes rights or subscriptions: asked once, at its start.
     if (connection.session === null || state.generation !== router.generation || state.route.generation < 0)
       return false;
-    if (v5 && connection.door.limits.messageExpiryMaxSeconds > 0) return false;
+    if (connection.door.limits.messageExpiryMaxSeconds > 0) return false;
     run.begin(buffer, start, v5, state.route, connection.session);
   }
   run.add(end);

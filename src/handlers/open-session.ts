@@ -39,14 +39,15 @@ export function openSession(connection: Connection, packet: ConnectPacket, assig
   known?.receiver?.takeOver();
   const expirySeconds = expiryOf(connection, packet);
   const { session, present } = sessions.open(clientId, username, packet.cleanStart, expirySeconds);
-  session.version = packet.protocolVersion;
   session.will = will === null ? null : willOf(connection, packet);
-  if (session.persistent) broker.store.append({ kind: 'session', session: session.toStored(0) });
+  if (session.persistent) broker.store.append({ kind: 'session', session: session.toStored() });
   connection.session = session;
+  session.receiver = connection;
   connection.state = 'connected';
+  connection.inboundBefore = session.inboundCount;
   applyLimits(connection, packet);
   broker.connectionOpened(connection);
-  const fits = connection.sendConnack(session.persistent ? broker.store.appended : 0, {
+  const fits = connection.sendConnack(session.sequence, {
     type: PacketType.CONNACK,
     // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
     sessionPresent: present && packet.protocolVersion !== 3,
@@ -116,6 +117,7 @@ function connackProperties(connection: Connection, packet: ConnectPacket, assign
 /** The will as a message at rest; what a will has and a PUBLISH has not, the delay, stands beside it. */
 function willOf(connection: Connection, packet: ConnectPacket): SessionWill {
   const will = packet.will!;
+  const cap = connection.door.limits.messageExpiryMaxSeconds;
   const { willDelayInterval, messageExpiryInterval, ...forwarded } = will.properties;
   const properties = Buffer.alloc(propertiesLength(forwarded) + 4);
   // Encoded as a property section, whose length field is not part of what is forwarded.
@@ -123,7 +125,7 @@ function willOf(connection: Connection, packet: ConnectPacket): SessionWill {
   const start = end - propertiesLength(forwarded);
   return {
     delaySeconds: willDelayInterval ?? 0,
-    expirySeconds: messageExpiryInterval ?? -1,
+    expirySeconds: cap > 0 ? Math.min(messageExpiryInterval ?? cap, cap) : (messageExpiryInterval ?? -1),
     message: new Message({
       topic: will.topic,
       payload: Buffer.from(will.payload),

@@ -4,7 +4,7 @@ import { ReasonCode } from '../codec/reason-codes.ts';
 import { isValidUtf8 } from '../codec/utf8.ts';
 import type { Connection } from '../connection/connection.ts';
 import { sameTopic, type TopicState } from '../connection/topic-state.ts';
-import { ProtocolError } from '../errors.ts';
+import { ProtocolError, quoted } from '../errors.ts';
 import { shapeIndex } from '../session/outgoing.ts';
 import { isValidTopicName } from '../topics/names.ts';
 
@@ -36,16 +36,17 @@ export function handlePublish(
   const state = topicOf(connection, view);
   if (view.qos === 2 && connection.session!.hasInbound(view.packetId)) {
     // [MQTT-4.3.3-10] seen before and not released: answered, not delivered again
-    connection.sendAck(PUBREC, view.packetId, broker.store.appended);
+    connection.sendAck(PUBREC, view.packetId, connection.session!.sequence);
     return;
   }
   checkQuota(connection, view);
+  const before = broker.store.appended;
   const reasonCode = publish(connection, view, state);
-  if (view.qos === 1) acknowledge(connection, PUBACK, view.packetId, reasonCode);
-  else if (view.qos === 2) {
-    if (reasonCode < 0x80) connection.session!.noteInbound(view.packetId);
-    acknowledge(connection, PUBREC, view.packetId, reasonCode);
-  }
+  if (view.qos === 0) return;
+  if (view.qos === 2 && reasonCode < 0x80) connection.session!.noteInbound(view.packetId);
+  // Nothing written for this message: its acknowledgement waits for nobody else's.
+  const { appended } = broker.store;
+  acknowledge(connection, view, reasonCode, appended === before ? 0 : appended);
 }
 
 /** Delivers and retains. Returns the reason code for PUBACK or PUBREC. */
@@ -101,7 +102,7 @@ function fresh(connection: Connection, state: TopicState): TopicState {
     // Here, and not for each message: a client that goes on publishing must not fill the log.
     if (!state.allowed)
       connection.broker.log.info('publish.denied', { ...connection.logFields, topic: state.topic });
-    if (state.route.generation >= 0) state.route = router.route(state.topic);
+    if (state.allowed && state.route.generation >= 0) state.route = router.route(state.topic);
   }
   return state;
 }
@@ -123,7 +124,7 @@ function newTopic(connection: Connection, view: PublishView): TopicState {
   if (!isValidTopicName(topic, Number.POSITIVE_INFINITY))
     throw new ProtocolError(
       ReasonCode.TOPIC_NAME_INVALID,
-      `topic name ${JSON.stringify(topic)} is empty or has a wildcard`,
+      `topic name ${quoted(topic)} is empty or has a wildcard`,
     );
   if (bytes.length > limits.topicBytesMax || !isValidTopicName(topic, limits.topicLevelsMax))
     return refusedTopic(connection, view, topic, bytes);
@@ -176,7 +177,9 @@ function aliasedTopic(connection: Connection, view: PublishView): TopicState {
 function checkQuota(connection: Connection, view: PublishView): void {
   if (view.qos === 0 || connection.version !== 5) return;
   const max = connection.door.limits.receiveMaximum;
-  if (connection.session!.inboundCount + connection.unacknowledged >= max)
+  // A new connection starts with the whole quota: what is unreleased from an earlier one does not count.
+  const unreleased = Math.max(0, connection.session!.inboundCount - connection.inboundBefore);
+  if (unreleased + connection.unacknowledged >= max)
     throw new ProtocolError(ReasonCode.RECEIVE_MAXIMUM_EXCEEDED, `more than ${max} unacknowledged messages`);
 }
 
@@ -198,15 +201,17 @@ function badPayload(view: PublishView): number {
 }
 
 /** 3.x knows no refusal: the message is acknowledged as the protocol wants, whatever became of it. */
-function acknowledge(connection: Connection, firstByte: number, packetId: number, reasonCode: number): void {
-  const { store } = connection.broker;
+function acknowledge(connection: Connection, view: PublishView, reasonCode: number, sequence: number): void {
+  const { packetId, qos } = view;
+  let release: (() => void) | null = null;
+  if (sequence > connection.broker.store.durable && qos === 1) {
+    connection.unacknowledged++;
+    release = () => connection.unacknowledged--;
+  }
   if (connection.version !== 5 || reasonCode === ReasonCode.SUCCESS) {
-    if (firstByte === PUBACK && store.durable < store.appended) {
-      connection.unacknowledged++;
-      connection.sendAck(firstByte, packetId, store.appended, () => connection.unacknowledged--);
-    } else connection.sendAck(firstByte, packetId, store.appended);
+    connection.sendAck(qos === 1 ? PUBACK : PUBREC, packetId, sequence, release);
     return;
   }
-  const type = firstByte === PUBACK ? PacketType.PUBACK : PacketType.PUBREC;
-  connection.sendWhenDurable(store.appended, { type, packetId, reasonCode, properties: {} });
+  const type = qos === 1 ? PacketType.PUBACK : PacketType.PUBREC;
+  connection.sendWhenDurable(sequence, { type, packetId, reasonCode, properties: {} }, release);
 }

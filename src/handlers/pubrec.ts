@@ -8,5 +8,5 @@ export function handlePubrec(connection: Connection, packetId: number, reasonCod
   if (reasonCode >= 0x80) return;
   // Only an answer lets the client forget a packet identifier that we no longer know.
   const code = connection.version === 5 ? ReasonCode.PACKET_IDENTIFIER_NOT_FOUND : ReasonCode.SUCCESS;
-  connection.send({ type: PacketType.PUBREL, packetId, reasonCode: code, properties: {} });
+  connection.sendWhenDurable(0, { type: PacketType.PUBREL, packetId, reasonCode: code, properties: {} });
 }

@@ -8,7 +8,8 @@ const PUBCOMP = 0x70;
 export function handlePubrel(connection: Connection, packetId: number): void {
   const known = connection.session!.releaseInbound(packetId);
   if (known || connection.version !== 5) {
-    connection.sendAck(PUBCOMP, packetId, connection.broker.store.appended);
+    if (known && connection.inboundBefore > 0) connection.inboundBefore--;
+    connection.sendAck(PUBCOMP, packetId, connection.session!.sequence);
     return;
   }
   connection.send({

@@ -1,7 +1,7 @@
 import { PacketType, type QoS, type SubscribePacket, type SubscriptionRequest } from '../codec/packets.ts';
 import { ReasonCode } from '../codec/reason-codes.ts';
 import type { Connection } from '../connection/connection.ts';
-import { ProtocolError } from '../errors.ts';
+import { ProtocolError, quoted } from '../errors.ts';
 import { Subscription } from '../session/subscription.ts';
 import { isValidTopicFilter, parseShared } from '../topics/names.ts';
 
@@ -16,13 +16,15 @@ interface Granted {
 
 /** Adds subscriptions and answers with one code for each filter (MQTT 5.0 section 3.8). [MQTT-3.8.4-1] [MQTT-3.8.4-6] */
 export function handleSubscribe(connection: Connection, packet: SubscribePacket): void {
-  const { broker } = connection;
   const identifier = packet.properties.subscriptionIdentifiers?.[0] ?? 0;
   if (identifier > 0 && !connection.door.limits.subscriptionIdentifiersAvailable)
     throw new ProtocolError(
       ReasonCode.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
       'subscription identifiers are switched off here',
     );
+  // 3.x has no code for a filter that is not well-formed: the connection ends, and before anything was subscribed to.
+  if (connection.version !== 5)
+    for (const { filter } of packet.subscriptions) if (!wellFormed(connection, filter)) refuseFilter(filter);
   const granted: Granted[] = [];
   const reasonCodes = packet.subscriptions.map((request) => {
     const result = subscribe(connection, request, identifier);
@@ -31,7 +33,7 @@ export function handleSubscribe(connection: Connection, packet: SubscribePacket)
     return result.subscription.qos;
   });
   const { packetId } = packet;
-  connection.sendWhenDurable(broker.store.appended, {
+  connection.sendWhenDurable(connection.session!.sequence, {
     type: PacketType.SUBACK,
     packetId,
     properties: {},
@@ -49,12 +51,10 @@ function subscribe(
   const { limits } = connection.door;
   const { broker } = connection;
   const session = connection.session!;
+  if (!wellFormed(connection, request.filter)) return ReasonCode.TOPIC_FILTER_INVALID;
   const shared = parseShared(request.filter);
-  const topicFilter = shared === null ? request.filter : shared === 'invalid' ? '' : shared.filter;
-  const invalid =
-    !isValidTopicFilter(topicFilter, limits.topicLevelsMax) ||
-    Buffer.byteLength(request.filter) > limits.topicBytesMax;
-  if (invalid) return refuseFilter(connection, request.filter);
+  if (shared === 'invalid') return ReasonCode.TOPIC_FILTER_INVALID;
+  const topicFilter = shared === null ? request.filter : shared.filter;
   if (shared !== null && !limits.sharedSubscriptionAvailable)
     return ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
   if (!limits.wildcardSubscriptionAvailable && hasWildcard(topicFilter))
@@ -72,7 +72,7 @@ function subscribe(
     return ReasonCode.QUOTA_EXCEEDED;
   }
   const qos = Math.min(request.qos, limits.maximumQos) as QoS;
-  const shareName = shared === null || shared === 'invalid' ? null : shared.group;
+  const shareName = shared === null ? null : shared.group;
   const subscription = new Subscription(session, { ...request, qos, identifier }, shareName, topicFilter);
   // [MQTT-3.8.4-3] an identical filter replaces the subscription
   broker.router.subscribe(subscription);
@@ -84,13 +84,16 @@ function subscribe(
   return { subscription, isNew };
 }
 
-/** A filter that is not well-formed: 3.x has no code for it, so that the connection ends. [MQTT-4.8.0-1] */
-function refuseFilter(connection: Connection, filter: string): number {
-  if (connection.version === 5) return ReasonCode.TOPIC_FILTER_INVALID;
-  throw new ProtocolError(
-    ReasonCode.TOPIC_FILTER_INVALID,
-    `topic filter ${JSON.stringify(filter)} is not valid`,
-  );
+function wellFormed(connection: Connection, filter: string): boolean {
+  const { topicLevelsMax, topicBytesMax } = connection.door.limits;
+  const shared = parseShared(filter);
+  if (shared === 'invalid' || Buffer.byteLength(filter) > topicBytesMax) return false;
+  return isValidTopicFilter(shared === null ? filter : shared.filter, topicLevelsMax);
+}
+
+/** [MQTT-4.8.0-1] */
+function refuseFilter(filter: string): never {
+  throw new ProtocolError(ReasonCode.TOPIC_FILTER_INVALID, `topic filter ${quoted(filter)} is not valid`);
 }
 
 function hasWildcard(filter: string): boolean {

@@ -12,7 +12,7 @@ export function handleUnsubscribe(connection: Connection, packet: UnsubscribePac
     if (session.persistent) broker.store.append({ kind: 'unsubscribe', clientId: session.clientId, filter });
     return ReasonCode.SUCCESS;
   });
-  connection.sendWhenDurable(broker.store.appended, {
+  connection.sendWhenDurable(session.sequence, {
     type: PacketType.UNSUBACK,
     packetId: packet.packetId,
     properties: {},

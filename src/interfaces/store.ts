@@ -49,6 +49,8 @@ export interface StoredDelivery {
   readonly qos: QoS;
   readonly retain: boolean;
   readonly identifiers: readonly number[] | null;
+  /** `$share/NAME/filter` of the shared subscription it was chosen for, so that another member can get it; null: none. */
+  readonly sharedFilter: string | null;
   /** 0 until it was sent. */
   readonly packetId: number;
   /** True once PUBREC came and only PUBREL and PUBCOMP are left. */
@@ -81,7 +83,10 @@ export interface StoredState {
   readonly retained: Iterable<StoredMessage>;
 }
 
-/** An append log of operations with a watermark of what is on stable storage. */
+/**
+ * An append log of operations with a watermark of what is on stable storage. The operations appended in one turn of the
+ * event loop become durable together: a QoS 2 message and its packet identifier must not be parted by a crash.
+ */
 export interface Store {
   /** Opens and reads what is there. `onDurable` is called whenever `durable` has moved on by itself. */
   open(onDurable: () => void): Promise<StoredState>;

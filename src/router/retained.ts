@@ -69,47 +69,61 @@ export class RetainedMessages {
     return true;
   }
 
-  /** All messages that the filter selects, one at a time; safe against changes between two steps. */
+  /**
+   * All messages that the filter selects, one at a time; safe against changes between two steps. What it keeps between
+   * them is one iterator a level, not the siblings it has yet to visit.
+   */
   *match(filter: string): Generator<Message, void> {
     const levels = filter.split('/');
-    const stack: { node: RetainedNode; depth: number }[] = [{ node: this.#root, depth: 0 }];
-    for (let item = stack.pop(); item !== undefined; item = stack.pop()) {
-      const { node, depth } = item;
-      const level = levels[depth];
-      if (depth === levels.length || level === '#') {
-        // `sport/#` selects `sport` itself (section 4.7.1.2)
-        if (node.message !== null && node !== this.#root) yield node.message;
-        if (level !== '#') continue;
+    const stack: { nodes: Iterator<RetainedNode>; depth: number }[] = [
+      { nodes: [this.#root].values(), depth: 0 },
+    ];
+    for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+      const next = top.nodes.next();
+      if (next.done) {
+        stack.pop();
+        continue;
       }
-      if (level === '#') pushChildren(stack, node, depth, node === this.#root);
-      else if (level === '+') pushChildren(stack, node, depth + 1, node === this.#root);
-      else {
+      const node = next.value;
+      const level = levels[top.depth];
+      // `sport/#` selects `sport` itself (section 4.7.1.2)
+      const selected = top.depth === levels.length || level === '#';
+      if (selected && node.message !== null) yield node.message;
+      if (level === '#') stack.push({ nodes: this.#wildcard(node), depth: top.depth });
+      else if (level === '+') stack.push({ nodes: this.#wildcard(node), depth: top.depth + 1 });
+      else if (level !== undefined) {
         const child = node.children?.get(level);
-        if (child !== undefined) stack.push({ node: child, depth: depth + 1 });
+        if (child !== undefined) stack.push({ nodes: [child].values(), depth: top.depth + 1 });
       }
     }
   }
 
   /** Every message there is. */
   *all(): Generator<Message, void> {
-    const stack: RetainedNode[] = [this.#root];
-    for (let node = stack.pop(); node !== undefined; node = stack.pop()) {
-      if (node.message !== null) yield node.message;
-      if (node.children !== null) for (const child of node.children.values()) stack.push(child);
+    const stack: Iterator<RetainedNode>[] = [[this.#root].values()];
+    for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
+      const next = top.next();
+      if (next.done) {
+        stack.pop();
+        continue;
+      }
+      const { message, children } = next.value;
+      if (message !== null) yield message;
+      if (children !== null) stack.push(children.values());
     }
+  }
+
+  /** [MQTT-4.7.2-1] at the first level a wildcard does not select what begins with $. */
+  #wildcard(node: RetainedNode): Iterator<RetainedNode> {
+    if (node.children === null) return NO_NODES.values();
+    return node === this.#root ? withoutDollar(node.children) : node.children.values();
   }
 }
 
-/** [MQTT-4.7.2-1] at the first level a wildcard does not select what begins with $. */
-function pushChildren(
-  stack: { node: RetainedNode; depth: number }[],
-  node: RetainedNode,
-  depth: number,
-  firstLevel: boolean,
-): void {
-  if (node.children === null) return;
-  for (const child of node.children.values())
-    if (!firstLevel || child.level.charCodeAt(0) !== 0x24) stack.push({ node: child, depth });
+const NO_NODES: readonly RetainedNode[] = [];
+
+function* withoutDollar(children: Map<string, RetainedNode>): Generator<RetainedNode, void> {
+  for (const child of children.values()) if (child.level.charCodeAt(0) !== 0x24) yield child;
 }
 
 function prune(leaf: RetainedNode): void {

@@ -2,6 +2,7 @@ import type { QoS } from '../codec/packets.ts';
 import type { PublishView } from '../codec/publish-view.ts';
 import type { Authorizer } from '../interfaces/auth.ts';
 import type { Clock } from '../interfaces/clock.ts';
+import { ROUTE_TARGETS_MAX, ROUTES_MAX } from '../limits.ts';
 import type { Message } from '../session/message.ts';
 import { Outgoing, shapeIndex } from '../session/outgoing.ts';
 import type { Session } from '../session/session.ts';
@@ -13,25 +14,23 @@ import { type Route, type Target, targetsOf } from './route.ts';
 import type { SharedGroup } from './shared-group.ts';
 import { SubscriptionTree } from './subscription-tree.ts';
 
-/** Routes remembered by topic name; beyond it the memory starts anew. At about 300 bytes each, a few megabytes. */
-const ROUTES_MAX = 10_000;
-
 /** Matches messages with subscriptions and hands them to the sessions. */
 export class Router {
   readonly retained = new RetainedMessages();
-  readonly #tree: SubscriptionTree;
+  readonly #tree = new SubscriptionTree();
   readonly #authorizer: Authorizer;
   readonly #statistics: Statistics;
   readonly #clock: Clock;
   readonly #routes = new Map<string, Route>();
   readonly #outgoing = new Outgoing();
+  #routesGeneration = -1;
+  #routesTargets = 0;
   #changes = 0;
 
   constructor(authorizer: Authorizer, statistics: Statistics, clock: Clock) {
     this.#authorizer = authorizer;
     this.#statistics = statistics;
     this.#clock = clock;
-    this.#tree = new SubscriptionTree((group, message) => this.#redeliver(group, message));
   }
 
   /** Grows with every change of a subscription or a right: a Route of an older generation no longer holds. */
@@ -72,8 +71,7 @@ export class Router {
     const { subscriptions, groups } = this.#tree.match(topic);
     const allowed = subscriptions.filter((each) => this.#mayReceive(each, topic));
     const route: Route = { topic, generation, targets: targetsOf(allowed), groups };
-    if (this.#routes.size >= ROUTES_MAX) this.#routes.clear();
-    this.#routes.set(topic, route);
+    this.#remember(route);
     return route;
   }
 
@@ -128,11 +126,14 @@ export class Router {
     return receivers;
   }
 
-  /** Gives a message to another member of the group; the session that had it has ended. [MQTT-4.8.2-5] */
-  #redeliver(group: SharedGroup, message: Message): void {
+  /** Gives a message to another member of the shared subscription; the session that had it has ended. */
+  redeliver(sharedFilter: string, message: Message): void {
     const nowMs = this.#clock.now();
+    const group = this.#tree.group(sharedFilter);
+    const expirySeconds = message.expirySeconds(nowMs);
+    if (group === null || expirySeconds === 0) return;
     const out = this.#outgoing;
-    out.fill(message, message.topic, message.expirySeconds(nowMs), message.publisherId, nowMs, message);
+    out.fill(message, message.topic, expirySeconds, message.publisherId, nowMs, message);
     this.#share(group, message.qos, message.retain);
     out.clear();
   }
@@ -155,6 +156,18 @@ export class Router {
     out.clear();
   }
 
+  /** Routes of an older generation are of no use and would keep ended sessions alive. */
+  #remember(route: Route): void {
+    const full = this.#routes.size >= ROUTES_MAX || this.#routesTargets > ROUTE_TARGETS_MAX;
+    if (full || this.#routesGeneration !== route.generation) {
+      this.#routes.clear();
+      this.#routesTargets = 0;
+      this.#routesGeneration = route.generation;
+    }
+    this.#routes.set(route.topic, route);
+    this.#routesTargets += route.targets.length;
+  }
+
   #mayReceive(subscription: Subscription, topic: string): boolean {
     return this.#authorizer.may(subscription.session.identity, 'receive', topic);
   }
@@ -165,7 +178,7 @@ export class Router {
     if (member === null) return false;
     const granted = qos < member.qos ? qos : member.qos;
     const identifiers = member.identifier > 0 ? [member.identifier] : null;
-    member.session.deliver(out, granted, retain && member.retainAsPublished, identifiers, group);
+    member.session.deliver(out, granted, retain && member.retainAsPublished, identifiers, member.filter);
     return true;
   }
 }

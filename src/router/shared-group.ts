@@ -1,29 +1,12 @@
-import type { SharedOrigin } from '../session/delivery.ts';
-import type { Message } from '../session/message.ts';
+import type { Session } from '../session/session.ts';
 import type { Subscription } from '../session/subscription.ts';
 
 /** The sessions that share one `$share/NAME/filter` (MQTT 5.0 section 4.8.2). */
-export class SharedGroup implements SharedOrigin {
-  readonly shareName: string;
-  readonly topicFilter: string;
-  #members: Subscription[] = [];
+export class SharedGroup {
+  readonly #members: Subscription[] = [];
+  /** Where a session stands in the list, so that a large group costs no more to change than a small one. */
+  readonly #indexes = new Map<Session, number>();
   #next = 0;
-  readonly #onOrphan: (group: SharedGroup, message: Message) => void;
-
-  /** `onOrphan` is given messages whose session ended before it acknowledged them. */
-  constructor(
-    shareName: string,
-    topicFilter: string,
-    onOrphan: (group: SharedGroup, message: Message) => void,
-  ) {
-    this.shareName = shareName;
-    this.topicFilter = topicFilter;
-    this.#onOrphan = onOrphan;
-  }
-
-  redeliver(message: Message): void {
-    this.#onOrphan(this, message);
-  }
 
   get size(): number {
     return this.#members.length;
@@ -31,13 +14,19 @@ export class SharedGroup implements SharedOrigin {
 
   /** Adds a member, or replaces its options. */
   add(subscription: Subscription): void {
-    const index = this.#members.findIndex((member) => member.session === subscription.session);
-    if (index < 0) this.#members.push(subscription);
-    else this.#members[index] = subscription;
+    const index = this.#indexes.get(subscription.session) ?? this.#members.length;
+    this.#members[index] = subscription;
+    this.#indexes.set(subscription.session, index);
   }
 
-  remove(subscription: Subscription): void {
-    this.#members = this.#members.filter((member) => member.session !== subscription.session);
+  remove({ session }: Subscription): void {
+    const index = this.#indexes.get(session);
+    if (index === undefined) return;
+    this.#indexes.delete(session);
+    const last = this.#members.pop()!;
+    if (last.session === session) return;
+    this.#members[index] = last;
+    this.#indexes.set(last.session, index);
   }
 
   /**
@@ -49,16 +38,20 @@ export class SharedGroup implements SharedOrigin {
     let connected: Subscription | null = null;
     let offline: Subscription | null = null;
     for (let step = 0; step < members.length; step++) {
-      const member = members[(this.#next + step) % members.length];
+      const index = (this.#next + step) % members.length;
+      const member = members[index];
+      const { ready, receiver } = member.session;
+      // Rights are asked only of those who could be the answer.
+      if (!ready && (receiver === null ? offline : connected) !== null) continue;
       if (!allowed(member)) continue;
-      if (member.session.ready) {
-        this.#next = (this.#next + step + 1) % members.length;
+      if (ready) {
+        this.#next = index + 1;
         return member;
       }
-      if (member.session.receiver !== null) connected ??= member;
-      else offline ??= member;
+      if (receiver !== null) connected = member;
+      else offline = member;
     }
-    this.#next = (this.#next + 1) % Math.max(1, members.length);
+    this.#next++;
     return connected ?? offline;
   }
 }

@@ -1,7 +1,7 @@
 /** Subscriptions by topic filter, as a tree of levels: the cost of a match grows with what matches (MQTT 5.0 section 4.7). */
-import type { Message } from '../session/message.ts';
 import type { Session } from '../session/session.ts';
 import type { Subscription } from '../session/subscription.ts';
+import { parseShared } from '../topics/names.ts';
 import { SharedGroup } from './shared-group.ts';
 
 /** One level of the tree. `#` and `+` are children with a field of their own. */
@@ -37,12 +37,6 @@ export interface Matches {
 
 export class SubscriptionTree {
   readonly #root = new TreeNode(null, '');
-  readonly #onOrphan: (group: SharedGroup, message: Message) => void;
-
-  /** `onOrphan` gets messages of shared subscriptions whose session ended before it acknowledged them. */
-  constructor(onOrphan: (group: SharedGroup, message: Message) => void) {
-    this.#onOrphan = onOrphan;
-  }
 
   /** Adds or replaces the session's subscription to this filter. */
   add(subscription: Subscription): void {
@@ -56,7 +50,7 @@ export class SubscriptionTree {
     node.groups ??= new Map();
     let group = node.groups.get(subscription.shareName);
     if (group === undefined) {
-      group = new SharedGroup(subscription.shareName, subscription.topicFilter, this.#onOrphan);
+      group = new SharedGroup();
       node.groups.set(subscription.shareName, group);
     }
     group.add(subscription);
@@ -78,6 +72,18 @@ export class SubscriptionTree {
       if (node.groups?.size === 0) node.groups = null;
     }
     prune(node);
+  }
+
+  /** The members of `$share/NAME/filter`; null when there are none. */
+  group(sharedFilter: string): SharedGroup | null {
+    const shared = parseShared(sharedFilter);
+    if (shared === null || shared === 'invalid') return null;
+    let node: TreeNode | null = this.#root;
+    for (const level of shared.filter.split('/')) {
+      node = existingChild(node, level);
+      if (node === null) return null;
+    }
+    return node.groups?.get(shared.group) ?? null;
   }
 
   /** Everything whose filter matches the topic name. Walks level by level, never recursing into a client's depth. */

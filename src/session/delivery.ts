@@ -2,12 +2,6 @@ import type { QoS } from '../codec/packets.ts';
 import type { StoredDelivery } from '../interfaces/store.ts';
 import type { Message } from './message.ts';
 
-/** The shared subscription that a delivery was made for, so that it can go to another member if this one ends. */
-export interface SharedOrigin {
-  /** Hands the message to another member of the group. */
-  redeliver(message: Message): void;
-}
-
 /** One message on its way to one session: queued (packetId 0, or kept from before a reconnect) or in flight. */
 export class Delivery implements StoredDelivery {
   readonly position: number;
@@ -15,7 +9,7 @@ export class Delivery implements StoredDelivery {
   readonly qos: QoS;
   readonly retain: boolean;
   readonly identifiers: readonly number[] | null;
-  readonly origin: SharedOrigin | null;
+  readonly sharedFilter: string | null;
   packetId = 0;
   released = false;
 
@@ -25,13 +19,13 @@ export class Delivery implements StoredDelivery {
     qos: QoS,
     retain: boolean,
     identifiers: readonly number[] | null,
-    origin: SharedOrigin | null,
+    sharedFilter: string | null,
   ) {
     this.position = position;
     this.message = message;
     this.qos = qos;
     this.retain = retain;
     this.identifiers = identifiers;
-    this.origin = origin;
+    this.sharedFilter = sharedFilter;
   }
 }

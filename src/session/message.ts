@@ -78,6 +78,7 @@ export class Message implements StoredMessage, PublishSource {
   /** Seconds left at `nowMs`, rounded up; -1: no expiry; 0: expired. [MQTT-3.3.2-6] */
   expirySeconds(nowMs: number): number {
     if (this.expiresAtMs === 0) return -1;
-    return Math.max(0, Math.ceil((this.expiresAtMs - nowMs) / 1000));
+    // Whole milliseconds: a rounding error must not give back more seconds than the publisher gave.
+    return Math.max(0, Math.ceil((Math.floor(this.expiresAtMs) - Math.floor(nowMs)) / 1000));
   }
 }

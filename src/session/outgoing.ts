@@ -115,7 +115,7 @@ export class Outgoing {
       payload,
       qos: source.qos,
       retain: false,
-      expiresAtMs: this.expirySeconds < 0 ? 0 : this.#nowMs + this.expirySeconds * 1000,
+      expiresAtMs: this.expirySeconds < 0 ? 0 : Math.floor(this.#nowMs) + this.expirySeconds * 1000,
       publisherId: this.publisherId,
     };
     if (source.propertyEnd === source.propertyStart) return new Message(fields);

@@ -1,4 +1,4 @@
-import type { ProtocolVersion, QoS } from '../codec/packets.ts';
+import type { QoS } from '../codec/packets.ts';
 import type { Identity } from '../interfaces/auth.ts';
 import type { Clock } from '../interfaces/clock.ts';
 import type { Log } from '../interfaces/log.ts';
@@ -6,7 +6,7 @@ import type { Store, StoredDelivery, StoredSession, StoreOperation } from '../in
 import type { Limits } from '../limits.ts';
 import type { PublishRun } from '../router/publish-run.ts';
 import type { Statistics } from '../statistics.ts';
-import { Delivery, type SharedOrigin } from './delivery.ts';
+import { Delivery } from './delivery.ts';
 import { Inflight, Stage } from './inflight.ts';
 import type { Message } from './message.ts';
 import type { Outgoing } from './outgoing.ts';
@@ -45,10 +45,11 @@ export class Session {
   readonly owner: string | null;
   readonly identity: Identity;
   readonly subscriptions = new Map<string, Subscription>();
-  version: ProtocolVersion = 4;
   /** Seconds that the session outlives its connection; 0xFFFFFFFF: for ever. */
   expirySeconds = 0;
   will: SessionWill | null = null;
+  /** Wall-clock milliseconds of the disconnect; 0 while connected. */
+  disconnectedAtWallMs = 0;
   receiver: Receiver | null = null;
   readonly #context: SessionContext;
   readonly #inflight = new Inflight();
@@ -72,9 +73,9 @@ export class Session {
     return this.expirySeconds > 0;
   }
 
-  /** Messages queued or in flight. */
-  get pendingMessages(): number {
-    return this.#queue.length + this.#inflight.size;
+  /** What an acknowledgement of this session's own state rests on: the store's last operation, or nothing. */
+  get sequence(): number {
+    return this.persistent ? this.#context.store.appended : 0;
   }
 
   /** True when a message would be sent at once. */
@@ -89,20 +90,21 @@ export class Session {
     qos: QoS,
     retain: boolean,
     identifiers: readonly number[] | null,
-    origin: SharedOrigin | null,
+    sharedFilter: string | null,
   ): void {
     const receiver = this.receiver;
-    if (qos === 0 && receiver !== null) {
+    // With QoS 0 queueing on, nothing overtakes what was queued while the client was away.
+    if (qos === 0 && receiver !== null && (this.#queue.length === 0 || !this.#context.queueQos0)) {
       const result = receiver.sendPublish(out, 0, retain, identifiers, 0);
       if (result === 'full') this.#drop(out.topic);
       return;
     }
     if (qos > 0 && receiver !== null && this.ready) {
-      this.#sendNow(receiver, out, qos, retain, identifiers, origin);
+      this.#sendNow(receiver, out, qos, retain, identifiers, sharedFilter);
       return;
     }
     if (qos === 0 && !(this.#context.queueQos0 && this.persistent)) return;
-    this.#enqueue(out.message(), qos, retain, identifiers, origin);
+    this.#enqueue(out.message(), qos, retain, identifiers, sharedFilter);
   }
 
   /** Sends a run of QoS 0 messages; false when they must be delivered one by one. */
@@ -163,7 +165,7 @@ export class Session {
         this.#append({ kind: 'released', clientId: this.clientId, position: delivery.position });
       }
     }
-    this.receiver?.sendPubrel(packetId, this.#context.store.appended);
+    this.receiver?.sendPubrel(packetId, this.sequence);
     return true;
   }
 
@@ -214,7 +216,6 @@ export class Session {
   /** The connection is gone. */
   detach(): void {
     this.receiver = null;
-    this.#retained = null;
   }
 
   /** Loads a received QoS 2 packet identifier read from the store at start. */
@@ -226,7 +227,7 @@ export class Session {
   /** Loads a delivery read from the store at start. */
   restore(stored: StoredDelivery, message: Message): void {
     const { position, qos, retain, identifiers } = stored;
-    const delivery = new Delivery(position, message, qos, retain, identifiers, null);
+    const delivery = new Delivery(position, message, qos, retain, identifiers, stored.sharedFilter);
     delivery.packetId = stored.packetId;
     delivery.released = stored.released;
     this.#nextPosition = Math.max(this.#nextPosition, position + 1);
@@ -237,22 +238,18 @@ export class Session {
     }
   }
 
-  /** The session is over. Messages of shared subscriptions that were not acknowledged go to other members. [MQTT-4.8.2-5] */
-  end(): void {
+  /** The session is over. Returns what waited for it and was not acknowledged. */
+  end(): Delivery[] {
     this.#countQueued(-this.#queue.length, -this.#queue.bytes);
     const waiting = [...this.#inflight.drain(), ...this.#queue.drain()];
     this.#retained = null;
-    for (const delivery of waiting) {
-      const { origin, qos, packetId } = delivery;
-      // [MQTT-4.8.2-6] QoS 2 that was sent belongs to this client alone.
-      if (origin !== null && (packetId === 0 || qos === 1)) origin.redeliver(delivery.message);
-    }
     this.#append({ kind: 'session-end', clientId: this.clientId });
+    return waiting;
   }
 
   /** The session as the store keeps it. */
-  toStored(disconnectedAtWallMs: number): StoredSession {
-    const { clientId, owner, expirySeconds, will } = this;
+  toStored(): StoredSession {
+    const { clientId, owner, expirySeconds, disconnectedAtWallMs, will } = this;
     return { clientId, owner, expirySeconds, disconnectedAtWallMs, will };
   }
 
@@ -267,12 +264,12 @@ export class Session {
     qos: QoS,
     retain: boolean,
     identifiers: readonly number[] | null,
-    origin: SharedOrigin | null,
+    sharedFilter: string | null,
   ): void {
     // Without a session to resume, nothing is ever sent again: the packet identifier alone is enough.
     const delivery =
-      this.persistent || origin !== null
-        ? new Delivery(this.#nextPosition++, out.message(), qos, retain, identifiers, origin)
+      this.persistent || sharedFilter !== null
+        ? new Delivery(this.#nextPosition++, out.message(), qos, retain, identifiers, sharedFilter)
         : null;
     const packetId = this.#inflight.add(delivery, qos === 1 ? Stage.PUBACK : Stage.PUBREC);
     if (delivery !== null) {
@@ -281,7 +278,7 @@ export class Session {
     }
     const sequence = this.#sendSequence(qos);
     const result =
-      delivery !== null && sequence > this.#context.store.durable
+      delivery !== null && sequence > 0
         ? receiver.sendDelivery(delivery, packetId, false, out.expirySeconds, sequence)
         : receiver.sendPublish(out, qos, retain, identifiers, packetId);
     if (result === 'too-large') this.#forget(packetId);
@@ -289,7 +286,7 @@ export class Session {
 
   /** What must be durable before a PUBLISH leaves: at QoS 2 its packet identifier, or a crash would repeat the message. */
   #sendSequence(qos: QoS): number {
-    return qos === 2 && this.persistent ? this.#context.store.appended : 0;
+    return qos === 2 ? this.sequence : 0;
   }
 
   #sendWaiting(receiver: Receiver, delivery: Delivery): void {
@@ -305,7 +302,7 @@ export class Session {
       return;
     }
     const stage = delivery.qos === 1 ? Stage.PUBACK : Stage.PUBREC;
-    const kept = this.persistent || delivery.origin !== null ? delivery : null;
+    const kept = this.persistent || delivery.sharedFilter !== null ? delivery : null;
     if (again) this.#inflight.restore(delivery.packetId, kept, stage);
     else {
       delivery.packetId = this.#inflight.add(kept, stage);
@@ -326,7 +323,9 @@ export class Session {
           break;
         }
         const { message, qos, identifiers } = next.value;
-        const delivery = new Delivery(this.#nextPosition++, message, qos, true, identifiers, null);
+        // At QoS 0 nothing is kept, so that it has no position in the store.
+        const position = qos > 0 ? this.#nextPosition++ : 0;
+        const delivery = new Delivery(position, message, qos, true, identifiers, null);
         if (qos > 0) this.#append({ kind: 'enqueue', clientId: this.clientId, delivery });
         this.#sendWaiting(receiver, delivery);
       }
@@ -339,7 +338,7 @@ export class Session {
     qos: QoS,
     retain: boolean,
     identifiers: readonly number[] | null,
-    origin: SharedOrigin | null,
+    sharedFilter: string | null,
   ): void {
     const { limits } = this.#context;
     if (
@@ -349,7 +348,7 @@ export class Session {
       this.#drop(message.topic);
       return;
     }
-    const delivery = new Delivery(this.#nextPosition++, message, qos, retain, identifiers, origin);
+    const delivery = new Delivery(this.#nextPosition++, message, qos, retain, identifiers, sharedFilter);
     this.#queue.push(delivery);
     this.#countQueued(1, message.bytes);
     this.#append({ kind: 'enqueue', clientId: this.clientId, delivery });
@@ -373,7 +372,7 @@ export class Session {
   }
 
   #done({ position }: Delivery): void {
-    this.#append({ kind: 'done', clientId: this.clientId, position });
+    if (position > 0) this.#append({ kind: 'done', clientId: this.clientId, position });
   }
 
   #append(operation: StoreOperation): void {

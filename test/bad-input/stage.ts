@@ -23,6 +23,9 @@ import { socketClient } from '../transports/socket-client.ts';
 import { webSocketClient } from '../transports/websocket-client.ts';
 import { DoorClient } from './door-client.ts';
 
+/** Only a broker that hangs makes a test wait that long. */
+const PATIENCE_MS = 20_000;
+
 export type DoorName = 'memory' | 'tcp' | 'ws';
 export const REAL_DOORS = ['tcp', 'ws'] as const;
 export const VERSIONS = [3, 4, 5] as const;
@@ -126,6 +129,14 @@ export class Stage {
 
   /** A connection on which nothing was sent yet. */
   async dialRaw(door: DoorName): Promise<RawClient> {
+    const { statistics } = this.broker;
+    const before = statistics.connectionsOpened;
+    const client = await this.#open(door);
+    await this.until(() => statistics.connectionsOpened > before, 'the broker has the connection');
+    return client;
+  }
+
+  async #open(door: DoorName): Promise<RawClient> {
     if (door === 'memory') return this.#memory.connect();
     if (door === 'ws') return await webSocketClient(new WebSocket(this.#wsAddress.url, ['mqtt']));
     return await socketClient(connectTcp(this.#tcpAddress.port, '127.0.0.1'), 'connect');
@@ -143,6 +154,20 @@ export class Stage {
   async advanceSeconds(seconds: number): Promise<void> {
     this.clock.advance(seconds * 1000);
     await settle();
+  }
+
+  /** Lets the event loop turn until the broker is as it should be. */
+  async until(condition: () => boolean, what: string): Promise<void> {
+    const end = performance.now() + PATIENCE_MS;
+    while (!condition()) {
+      if (performance.now() > end) assert.fail(`${what}: this does not come to be`);
+      await settle();
+    }
+  }
+
+  /** Waits until the broker has this many connections. */
+  async connectionsLeft(count: number): Promise<void> {
+    await this.until(() => this.broker.connections.size === count, `${count} connections`);
   }
 
   /** What the broker did not expect. */

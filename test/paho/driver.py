@@ -28,7 +28,7 @@ class LineResult(unittest.TestResult):
         super().__init__()
         self.out = out
         self.said = said
-        self.started = 0.0
+        self.started = time.monotonic()
 
     def startTest(self, test):
         super().startTest(test)
@@ -42,7 +42,8 @@ class LineResult(unittest.TestResult):
         super().stopTest(test)
 
     def report(self, test, outcome, error=None):
-        name = test.id().split(".")[-1]
+        # A failure before the first test has the id "setUpClass (module.Test)".
+        name = test.id().split(" ")[0].split(".")[-1]
         detail = "" if error is None else "".join(traceback.format_exception(*error))
         if error is not None:
             detail = self.said.getvalue() + detail

@@ -9,9 +9,10 @@ export interface Forwarder {
 
 /**
  * Listens on a free loopback port; each connection is carried to `port` over TLS and verified against `ca` (PEM).
- * An end or a break at one side ends the other.
+ * An end or a break at one side ends the other. Rejects when the TLS door cannot be reached or trusted.
  */
-export function startTlsForwarder(port: number, ca: string): Promise<Forwarder> {
+export async function startTlsForwarder(port: number, ca: string): Promise<Forwarder> {
+  await shakeHands(port, ca);
   const open = new Set<Socket>();
   const server = createServer((plain) => {
     const secure = connectTls({ host: '127.0.0.1', port, ca, servername: 'localhost' });
@@ -32,6 +33,18 @@ export function startTlsForwarder(port: number, ca: string): Promise<Forwarder> 
   return new Promise((resolve) => {
     server.listen(0, '127.0.0.1', () => {
       resolve({ port: (server.address() as AddressInfo).port, close: () => closeAll(server, open) });
+    });
+  });
+}
+
+/** One connection ahead of the others: it finds faults, and the suite's short timeouts do not meet the slow first one. */
+function shakeHands(port: number, ca: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const socket = connectTls({ host: '127.0.0.1', port, ca, servername: 'localhost' });
+    socket.once('error', reject);
+    socket.once('secureConnect', () => {
+      socket.destroy();
+      resolve();
     });
   });
 }

@@ -51,6 +51,10 @@ export class HeldStore implements Store {
 
 function copyOf(operation: StoreOperation): StoreOperation {
   if (operation.kind !== 'enqueue') return operation;
-  const { position, message, qos, retain, identifiers, packetId, released } = operation.delivery;
-  return { ...operation, delivery: { position, message, qos, retain, identifiers, packetId, released } };
+  const { position, message, qos, retain, identifiers, sharedFilter, packetId, released } =
+    operation.delivery;
+  return {
+    ...operation,
+    delivery: { position, message, qos, retain, identifiers, sharedFilter, packetId, released },
+  };
 }

@@ -106,8 +106,9 @@ export function referencesOf(source: Source): Reference[] {
       const specifier = node.moduleSpecifier;
       if (specifier === undefined || !ast.isStringLiteral(specifier)) return;
       references.push({ to: resolve(source, specifier.text), typeOnly: isTypeOnly(node), isImport: true });
-    } else if (ast.isStringLiteral(node) && /^\.\.?\/.*\.(ts|js|mjs)$/.test(node.text)) {
-      references.push({ to: resolve(source, node.text), typeOnly: false, isImport: false });
+    } else if (ast.isStringLiteral(node) && /^[\w./-]+\.(ts|js|mjs)$/.test(node.text)) {
+      const to = path.join(path.dirname(source.file), node.text);
+      references.push({ to, typeOnly: false, isImport: false });
     }
   });
   return references;

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startBroker } from '../../support/broker.ts';
 import { publish, raw } from '../../support/packets.ts';
@@ -121,4 +122,26 @@ test('Retain As Published counts for queued messages too [MQTT-3.3.1-12] [MQTT-3
   const client = await broker.connect(kept);
   await client.receive('as', 'x', { retain: true });
   await client.receive('not', 'x', { retain: false });
+});
+
+test('retained messages that waited for the window come after a reconnect of the session [MQTT-3.3.1-9]', async (t) => {
+  const broker = await startBroker(t);
+  const publisher = await broker.connect();
+  for (const topic of ['a/1', 'a/2', 'a/3']) await publisher.publish(topic, 'x', { qos: 1, retain: true });
+  const kept = {
+    clientId: 'c',
+    cleanStart: false,
+    properties: { sessionExpiryInterval: 100, receiveMaximum: 1 },
+  };
+  const before = await broker.connect(kept);
+  await before.subscribe('a/#', 1);
+  const topics = [(await before.expect('PUBLISH', { retain: true })).topic];
+  await before.drop();
+  const client = await broker.connect(kept);
+  for (let packet = await client.next(); packet !== null; packet = await client.next()) {
+    if (packet.type !== 3) continue;
+    topics.push(packet.topic);
+    client.send(raw(0x40, packet.packetId >> 8, packet.packetId & 255));
+  }
+  assert.deepEqual([...new Set(topics)].sort(), ['a/1', 'a/2', 'a/3']);
 });

@@ -230,3 +230,15 @@ test('UNSUBACK has the packet id and one code a filter, in their order [MQTT-3.1
   publisher.send(publish('a', 'x'), publish('c', 'x'));
   await client.expectNothing();
 });
+
+test('UNSUBSCRIBE stops retained messages that still wait for the window [MQTT-3.10.4-2]', async (t) => {
+  const broker = await startBroker(t);
+  const publisher = await broker.connect();
+  for (const topic of ['a/1', 'a/2', 'a/3']) await publisher.publish(topic, 'x', { qos: 1, retain: true });
+  const client = await broker.connect({ properties: { receiveMaximum: 1 } });
+  await client.subscribe('a/#', 1);
+  const first = await client.expect('PUBLISH', { retain: true });
+  await client.unsubscribe('a/#');
+  client.send(raw(0x40, first.packetId >> 8, first.packetId & 255));
+  await client.expectNothing();
+});
