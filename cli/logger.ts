@@ -138,10 +138,18 @@ async function openFile(config: LogConfig): Promise<FileStream> {
   }
 }
 
+const KEEP_ALIVE_MS = 1_000;
+
 async function endStream(stream: FileStream): Promise<void> {
   const closed = once(stream, 'close');
-  stream.end();
-  await closed;
+  // The worker that writes is unref'd: with nothing else left, the process would end in the midst of its last lines.
+  const alive = setInterval(() => {}, KEEP_ALIVE_MS);
+  try {
+    stream.end();
+    await closed;
+  } finally {
+    clearInterval(alive);
+  }
 }
 
 /** Readable lines for people, JSON lines for programs. */

@@ -1,6 +1,7 @@
 /** A Wire over a stream socket: shared by the TCP, TLS and unix doors. */
 import type { Socket } from 'node:net';
 import type { PeerInfo, Wire, WireEvents } from '../src/interfaces/transport.ts';
+import type { ReadSource } from './lent-reads.ts';
 import type { OnError } from './listen-url.ts';
 
 /** How long a peer may take to accept the last bytes and our FIN, before the socket is destroyed. */
@@ -45,6 +46,7 @@ export class SocketWire implements Wire {
 
   /**
    * Hands an accepted socket to the core. The socket must have been made with `allowHalfOpen: false`.
+   * `source` gives the bytes where the socket has no `data` events.
    * Never throws: what `accept` throws goes to `onError` and closes the socket.
    */
   static open(
@@ -52,6 +54,7 @@ export class SocketWire implements Wire {
     peer: PeerInfo,
     accept: (wire: Wire) => WireEvents,
     onError: OnError | undefined,
+    source: ReadSource | null = null,
   ): void {
     const wire = new SocketWire(socket, peer, onError);
     socket.on('error', (error) => wire.#broke(error));
@@ -63,7 +66,8 @@ export class SocketWire implements Wire {
       return;
     }
     socket.on('end', () => wire.#peerEnded());
-    socket.on('data', (chunk: Buffer) => wire.#data(chunk));
+    if (source === null) socket.on('data', (chunk: Buffer) => wire.#data(chunk));
+    else source.onData = (chunk) => wire.#data(chunk);
   }
 
   write(bytes: Uint8Array): boolean {

@@ -2,6 +2,7 @@
 import { createServer, type Socket } from 'node:net';
 import { ConfigError } from '../src/errors.ts';
 import type { Address, Transport, Wire, WireEvents } from '../src/interfaces/transport.ts';
+import { LentReads } from './lent-reads.ts';
 import {
   BACKLOG_DEFAULT,
   formatListenUrl,
@@ -44,12 +45,15 @@ export class TcpTransport implements Transport {
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
+      pauseOnConnect: true,
     });
     const sockets = new SocketServer(server, url, onError);
-    server.on('connection', (socket: Socket) => {
+    const reads = new LentReads();
+    server.on('connection', (accepted: Socket) => {
+      const { socket, source } = reads.adopt(accepted);
       sockets.hold(socket);
       const peer = { door: url, address: peerAddress(socket), port: socket.remotePort ?? 0, secure: false };
-      SocketWire.open(socket, peer, accept, onError);
+      SocketWire.open(socket, peer, accept, onError, source);
     });
     const { host, port } = this.#listen;
     const bound = await sockets.listen({ host, port, backlog: backlog ?? BACKLOG_DEFAULT });

@@ -3,6 +3,7 @@ import { chmod, lstat, unlink } from 'node:fs/promises';
 import { connect, createServer, type Socket } from 'node:net';
 import { ConfigError } from '../src/errors.ts';
 import type { Address, Transport, Wire, WireEvents } from '../src/interfaces/transport.ts';
+import { LentReads } from './lent-reads.ts';
 import { BACKLOG_DEFAULT, type OnError } from './listen-url.ts';
 import { SocketServer } from './socket-server.ts';
 import { SocketWire } from './socket-wire.ts';
@@ -38,12 +39,14 @@ export class UnixTransport implements Transport {
     const { url, onError, backlog } = this.#options;
     const path = this.#path;
     await removeStale(url, path);
-    const server = createServer({ allowHalfOpen: false });
+    const server = createServer({ allowHalfOpen: false, pauseOnConnect: true });
     const sockets = new SocketServer(server, url, onError);
     const peer = { door: url, address: path, port: 0, secure: false };
-    server.on('connection', (socket: Socket) => {
+    const reads = new LentReads();
+    server.on('connection', (accepted: Socket) => {
+      const { socket, source } = reads.adopt(accepted);
       sockets.hold(socket);
-      SocketWire.open(socket, peer, accept, onError);
+      SocketWire.open(socket, peer, accept, onError, source);
     });
     await sockets.listen({ path, backlog: backlog ?? BACKLOG_DEFAULT });
     this.#server = sockets;

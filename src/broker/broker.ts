@@ -86,8 +86,9 @@ export class Broker {
     this.settings = { ...DEFAULT_SETTINGS, ...options.settings };
     this.publishView = new PublishView(this.limits.userPropertiesMax);
     this.router = new Router(this.authorizer, this.statistics, this.clock);
-    const { limits, store, statistics, clock, log } = this;
-    const context = { limits, store, statistics, clock, log, queueQos0: this.settings.queueQos0 };
+    const { limits, store, authorizer, statistics, clock, log } = this;
+    const { queueQos0 } = this.settings;
+    const context = { limits, store, authorizer, statistics, clock, log, queueQos0 };
     this.sessions = new Sessions(context, this.router, (will, session) => this.#publishWill(will, session));
     this.#retainKeeper = new RetainKeeper(context, this.router.retained);
     this.#sysTopics = new SysTopics(this);
@@ -222,6 +223,11 @@ export class Broker {
     return this.#retainKeeper.retain(out);
   }
 
+  /** Forgets the topic's retained message: an older value must not stand for a newer one that was acknowledged. */
+  forgetRetained(topic: string): void {
+    this.#retainKeeper.forget(topic);
+  }
+
   /** The retained messages that a subscription gets, one at a time. Rights are asked when a message is taken. */
   *retainedFor(subscription: Subscription): RetainedSource {
     const { session, topicFilter, qos } = subscription;
@@ -254,7 +260,7 @@ export class Broker {
     }
     const expiresAtMs = expirySeconds < 0 ? 0 : Math.floor(this.clock.now()) + expirySeconds * 1000;
     const fired = expiresAtMs === 0 ? message : new Message({ ...message.fields(), expiresAtMs });
-    if (fired.retain) this.#retainKeeper.keep(fired);
+    if (fired.retain && !this.#retainKeeper.keep(fired)) this.#retainKeeper.forget(fired.topic);
     this.router.publishMessage(fired, session);
   }
 

@@ -30,14 +30,14 @@ export class RetainKeeper {
   retain(out: Outgoing): boolean {
     const { source, topic } = out;
     if (source.payloadStart < source.payloadEnd) return this.keep(out.message());
-    this.#clear(topic);
+    this.forget(topic);
     return true;
   }
 
   /** The same for a message at rest. False: over `retainedMessagesMax` or `retainedBytesMax`. */
   keep(message: Message): boolean {
     if (message.payload.length === 0) {
-      this.#clear(message.topic);
+      this.forget(message.topic);
       return true;
     }
     const { limits, statistics, store } = this.#context;
@@ -46,8 +46,6 @@ export class RetainKeeper {
     const bytes = this.#retained.bytes + message.bytes - (replaced?.bytes ?? 0);
     if (count > limits.retainedMessagesMax || bytes > limits.retainedBytesMax) {
       statistics.retainedRefused++;
-      // An older value must not stand for the one that was acknowledged.
-      this.#clear(message.topic);
       this.#logRefused(message.topic);
       return false;
     }
@@ -65,11 +63,12 @@ export class RetainKeeper {
         this.#sweeping = null;
         return;
       }
-      if (next.value.expirySeconds(nowMs) === 0) this.#clear(next.value.topic);
+      if (next.value.expirySeconds(nowMs) === 0) this.forget(next.value.topic);
     }
   }
 
-  #clear(topic: string): void {
+  /** Clears the topic's retained message, if it has one. */
+  forget(topic: string): void {
     if (this.#retained.delete(topic)) this.#context.store.append({ kind: 'unretain', topic });
   }
 

@@ -29,10 +29,10 @@ export class Framer {
     this.#sink = sink;
   }
 
-  /** Takes the next chunk. Throws ProtocolError 0x81 for a bad remaining length, 0x95 for a packet over the limit. */
+  /** Takes the next chunk, which is only lent. Throws ProtocolError 0x81 for a bad remaining length, 0x95 for a packet over the limit. */
   push(chunk: Buffer): void {
     if (this.#stopped) {
-      this.#held.push(chunk);
+      this.#held.push(Buffer.from(chunk));
       return;
     }
     this.#scan(chunk, this.#pendingLength === 0 ? 0 : this.#completePending(chunk));
@@ -51,7 +51,7 @@ export class Framer {
 
   #stop(rest: Buffer): void {
     this.#stopped = true;
-    if (rest.length > 0) this.#held.unshift(rest);
+    if (rest.length > 0) this.#held.unshift(Buffer.from(rest));
   }
 
   #scan(buffer: Buffer, from: number): void {

@@ -35,15 +35,26 @@ export function dispatchPacket(
       acknowledge(connection, first, (buffer[bodyStart] << 8) | buffer[bodyStart + 1])
     )
       return;
-    handlePacket(connection, decodePacket(buffer, first, bodyStart, end, connection.version, 'client'));
+    handlePacket(connection, decode(connection, buffer, first, bodyStart, end));
     return;
   }
   if (connection.state !== 'new') return;
   // [MQTT-3.1.0-1] the first packet is a CONNECT
   if (first >> 4 !== PacketType.CONNECT)
     throw new ProtocolError(ReasonCode.PROTOCOL_ERROR, 'the first packet is not a CONNECT');
-  const packet = decodePacket(buffer, first, bodyStart, end, connection.version, 'client');
+  const packet = decode(connection, buffer, first, bodyStart, end);
   if (packet.type === PacketType.CONNECT) handleConnect(connection, packet);
+}
+
+function decode(
+  connection: Connection,
+  buffer: Buffer,
+  first: number,
+  bodyStart: number,
+  end: number,
+): Packet {
+  const { version, door } = connection;
+  return decodePacket(buffer, first, bodyStart, end, version, 'client', door.limits.userPropertiesMax);
 }
 
 /** True when it was an acknowledgement with reason code 0 and a packet identifier. */

@@ -53,7 +53,7 @@ export function handlePublish(
 function publish(connection: Connection, view: PublishView, state: TopicState): number {
   const { broker } = connection;
   if (!state.allowed) return denied(connection);
-  if (state.route.generation < 0) return ReasonCode.TOPIC_NAME_INVALID;
+  if (state.route.generation < 0) return overLimits(connection, view, state.bytes.length);
   if (view.payloadIsUtf8 && broker.settings.payloadFormatCheck) {
     if (!isValidUtf8(view.payloadBytes, view.payloadStart, view.payloadEnd)) return badPayload(view);
   }
@@ -75,6 +75,7 @@ function publish(connection: Connection, view: PublishView, state: TopicState): 
   const retained = view.retain ? broker.retain(out) : true;
   let receivers = 0;
   const refused = !retained && version5 && view.qos > 0;
+  if (!retained && !refused) broker.forgetRetained(state.topic);
   if (!refused) receivers = broker.router.dispatch(state.route, view.qos, view.retain, connection.session);
   out.clear();
   if (refused) return ReasonCode.QUOTA_EXCEEDED;
@@ -127,7 +128,7 @@ function newTopic(connection: Connection, view: PublishView): TopicState {
       `topic name ${quoted(topic)} is empty or has a wildcard`,
     );
   if (bytes.length > limits.topicBytesMax || !isValidTopicName(topic, limits.topicLevelsMax))
-    return refusedTopic(connection, view, topic, bytes);
+    return refusedTopic(connection, topic, bytes);
   const state: TopicState = {
     topic,
     bytes,
@@ -138,16 +139,20 @@ function newTopic(connection: Connection, view: PublishView): TopicState {
   return fresh(connection, state);
 }
 
-/** A well-formed name over our limits: MQTT 5 can say so in PUBACK and PUBREC; everything else ends the connection. */
-function refusedTopic(connection: Connection, view: PublishView, topic: string, bytes: Buffer): TopicState {
-  const { topicLevelsMax, topicBytesMax } = connection.door.limits;
-  if (connection.version !== 5 || view.qos === 0)
-    throw new ProtocolError(
-      ReasonCode.TOPIC_NAME_INVALID,
-      `a topic name of ${bytes.length} bytes is over the limit of ${topicBytesMax} bytes or ${topicLevelsMax} levels`,
-    );
+/** A state for a well-formed name over our limits; it stands in for the topic so that the next packet costs no more. */
+function refusedTopic(connection: Connection, topic: string, bytes: Buffer): TopicState {
   const route = { topic, generation: -1, targets: [], groups: [] };
   return { topic, bytes, generation: connection.broker.router.generation, allowed: true, route };
+}
+
+/** MQTT 5 can refuse a topic name in PUBACK and PUBREC; everything else ends the connection. */
+function overLimits(connection: Connection, view: PublishView, topicBytes: number): number {
+  if (connection.version === 5 && view.qos > 0) return ReasonCode.TOPIC_NAME_INVALID;
+  const { topicLevelsMax, topicBytesMax } = connection.door.limits;
+  throw new ProtocolError(
+    ReasonCode.TOPIC_NAME_INVALID,
+    `a topic name of ${topicBytes} bytes is over the limit of ${topicBytesMax} bytes or ${topicLevelsMax} levels`,
+  );
 }
 
 /** [MQTT-3.3.2-9] [MQTT-3.3.2-10] an alias up to what we granted; with a topic name it is (re)defined, without one it must be known. */

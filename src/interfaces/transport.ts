@@ -35,7 +35,7 @@ export interface Wire {
 
 /** What the core wants to hear of a wire. Exactly one `closed`, and nothing after it. */
 export interface WireEvents {
-  /** Bytes as they arrived, in any split. The buffer is the receiver's to keep: the transport never writes to it again. */
+  /** Bytes as they arrived, in any split. The buffer is lent until the call returns: whoever needs bytes later copies them. */
   data(chunk: Buffer): void;
   /** What `write` held back has left: the buffer is free again, and the core may write. */
   drain(): void;

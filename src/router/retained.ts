@@ -115,12 +115,10 @@ export class RetainedMessages {
 
   /** [MQTT-4.7.2-1] at the first level a wildcard does not select what begins with $. */
   #wildcard(node: RetainedNode): Iterator<RetainedNode> {
-    if (node.children === null) return NO_NODES.values();
+    if (node.children === null) return new Map<string, RetainedNode>().values();
     return node === this.#root ? withoutDollar(node.children) : node.children.values();
   }
 }
-
-const NO_NODES: readonly RetainedNode[] = [];
 
 function* withoutDollar(children: Map<string, RetainedNode>): Generator<RetainedNode, void> {
   for (const child of children.values()) if (child.level.charCodeAt(0) !== 0x24) yield child;

@@ -1,5 +1,5 @@
 import type { QoS } from '../codec/packets.ts';
-import type { Identity } from '../interfaces/auth.ts';
+import type { Authorizer, Identity } from '../interfaces/auth.ts';
 import type { Clock } from '../interfaces/clock.ts';
 import type { Log } from '../interfaces/log.ts';
 import type { Store, StoredDelivery, StoredSession, StoreOperation } from '../interfaces/store.ts';
@@ -18,6 +18,7 @@ import type { Subscription } from './subscription.ts';
 export interface SessionContext {
   readonly limits: Limits;
   readonly store: Store;
+  readonly authorizer: Authorizer;
   readonly statistics: Statistics;
   readonly clock: Clock;
   readonly log: Log;
@@ -292,7 +293,9 @@ export class Session {
   #sendWaiting(receiver: Receiver, delivery: Delivery): void {
     const expirySeconds = delivery.message.expirySeconds(this.#context.clock.now());
     const again = delivery.packetId !== 0;
-    if (expirySeconds === 0 && !again) {
+    // Asked again for what waited: the right may be gone since it was queued.
+    const mayReceive = this.#context.authorizer.may(this.identity, 'receive', delivery.message.topic);
+    if (!again && (expirySeconds === 0 || !mayReceive)) {
       this.#done(delivery);
       return;
     }

@@ -209,7 +209,7 @@ slow('who leaves or sends too much before the verdict gets none, and leaves noth
   decide(YES('alice'));
   const flooder = await stage.dial('memory');
   flooder.send(connect({ clientId: 'flooder', username: 'alice' }), Buffer.alloc(200_000, 0xc0));
-  await flooder.expectClosed();
+  await flooder.expectRefused(0x97);
   (await gate.next()).decide(YES('alice'));
   await settle();
   assert.equal(stage.broker.sessions.size, 1);

@@ -207,3 +207,23 @@ badInput(
     await publisher.expect('PINGRESP');
   },
 );
+
+badInput(
+  'who is answered more than the bound in one turn, and reads it, goes on being served',
+  { limits: { outBytesMax: 10_000 } },
+  async (stage) => {
+    const retainer = await stage.connect({ clientId: 'retainer' });
+    for (let n = 0; n < 20; n++) retainer.send(publish(`r/${n}`, 'x'.repeat(3_000), { retain: true }));
+    await retainer.expectQuiet();
+    for (const door of ['memory', ...REAL_DOORS] as const) {
+      const pinger = await stage.connect({ clientId: 'pinger' }, door);
+      pinger.send(Buffer.alloc(40_000, Buffer.from([0xc0, 0])));
+      for (let n = 0; n < 20_000; n++) await pinger.expect('PINGRESP');
+      await pinger.expectQuiet();
+      pinger.send(subscribe(1, ['r/#']));
+      await pinger.expect('SUBACK');
+      for (let n = 0; n < 20; n++) await pinger.expect('PUBLISH');
+      await pinger.expectQuiet();
+    }
+  },
+);

@@ -139,7 +139,10 @@ export class Stage {
   async #open(door: DoorName): Promise<RawClient> {
     if (door === 'memory') return this.#memory.connect();
     if (door === 'ws') return await webSocketClient(new WebSocket(this.#wsAddress.url, ['mqtt']));
-    return await socketClient(connectTcp(this.#tcpAddress.port, '127.0.0.1'), 'connect');
+    return await socketClient(
+      connectTcp({ port: this.#tcpAddress.port, host: '127.0.0.1', noDelay: true }),
+      'connect',
+    );
   }
 
   async dial(door: DoorName, version: ProtocolVersion = 5): Promise<DoorClient> {

@@ -72,7 +72,8 @@ export class Core implements WireEvents {
 
   data(chunk: Buffer): void {
     this.#count();
-    this.chunks.push(chunk);
+    // Only lent.
+    this.chunks.push(Buffer.from(chunk));
     this.receivedBytes += chunk.length;
     try {
       this.onData(chunk);

@@ -97,17 +97,6 @@ function streamTests(current: () => Stage): void {
     await stage.until(() => peer.receivedBytes >= sent.length);
     assertSame(peer.received, sent);
   });
-
-  it('never writes again to a chunk it handed over', TIMEOUT, async () => {
-    const stage = current();
-    const { peer, core } = await stage.connect();
-    const copies: Buffer[] = [];
-    core.onData = (chunk) => copies.push(Buffer.from(chunk));
-    const sent = pattern(MEGABYTE, 5);
-    for (let at = 0; at < sent.length; at += 10_000) peer.raw.write(sent.subarray(at, at + 10_000));
-    await stage.until(() => core.receivedBytes >= sent.length);
-    assertSame(core.received, Buffer.concat(copies));
-  });
 }
 
 function pressureTests(current: () => Stage): void {
