@@ -145,14 +145,19 @@ export class Connection implements WireEvents, FrameSink, Receiver {
    */
   watchInput(): void {
     if (this.state === 'new' || this.state === 'closing' || this.state === 'closed') return;
-    const open = this.state === 'connected' && this.writable && this.#deferred.length < DEFERRED_PACKETS_MAX;
-    if (open !== this.#inputPaused) return;
-    this.#inputPaused = !open;
-    if (!open) {
-      this.wire.pause();
-      return;
+    // A paused wire does not notice that its peer has left, so that it is paused no sooner than need be.
+    const open = this.opened
+      ? this.writable && this.#deferred.length < DEFERRED_PACKETS_MAX
+      : this.#framer.heldBytes < UNAUTHENTICATED_BYTES_MAX / 2;
+    if (open === this.#inputPaused) {
+      this.#inputPaused = !open;
+      if (open) this.wire.resume();
+      else this.wire.pause();
     }
-    this.wire.resume();
+    if (this.opened && open && this.#framer.stopped) this.#resumeFramer();
+  }
+
+  #resumeFramer(): void {
     try {
       this.#framer.resume();
     } catch (error) {

@@ -44,6 +44,11 @@ export class Framer {
     while (!this.#stopped && this.#held.length > 0) this.push(this.#held.shift()!);
   }
 
+  /** True after `frame` returned false, until `resume`. */
+  get stopped(): boolean {
+    return this.#stopped;
+  }
+
   /** Bytes kept here because their packet is not complete or the framer is stopped. */
   get heldBytes(): number {
     return this.#held.reduce((sum, chunk) => sum + chunk.length, this.#pendingLength);
