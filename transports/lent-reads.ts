@@ -1,5 +1,5 @@
-/** Reads of all sockets of a door into one buffer, lent to the core while it looks at the bytes. */
-import { Socket, type SocketConstructorOpts } from 'node:net';
+/** Accepts connections so that all sockets of a door read into one buffer, lent to the core while it looks at the bytes. */
+import { type Server, Socket, type SocketConstructorOpts } from 'node:net';
 
 /** As much as libuv asks for at a time. */
 const READ_BYTES_MAX = 65_536;
@@ -9,43 +9,56 @@ export interface ReadSource {
   onData: (chunk: Buffer) => void;
 }
 
+/** The part of libuv's handles used here. `setNoDelay` and `setKeepAlive` are missing where the socket is not TCP. */
+interface ClientHandle {
+  setNoDelay?(on: boolean): number;
+  setKeepAlive?(on: boolean, seconds: number): number;
+}
+interface ServerHandle {
+  onconnection?(status: number, client: ClientHandle | undefined): void;
+}
+
+/** `source` is null where the socket gives its bytes by `data` events. */
+export type OnSocket = (socket: Socket, source: ReadSource | null) => void;
+
 /**
  * Node gives every read of an accepted socket a new 64 KB buffer and takes it through the stream machinery, which is a
- * fifth of the broker's work where packets come one by one. `onread`, documented for sockets that one makes oneself, avoids both;
- * the accepted handle is put into such a socket.
+ * fifth of the broker's work where packets come one by one. `onread`, documented for sockets that one makes oneself,
+ * avoids both; so the accepted handle is put into such a socket (docs/decisions/0009-lent-reads.md).
  */
 export class LentReads {
   readonly #buffer = Buffer.allocUnsafeSlow(READ_BYTES_MAX);
+  readonly #keepAliveSeconds: number;
 
-  /**
-   * Replaces a socket that was accepted with `pauseOnConnect`. Where Node keeps its handle elsewhere than it has since
-   * version 0.10, the socket itself is returned without a source, to be read by its `data` events.
-   */
-  adopt(accepted: Socket): { socket: Socket; source: ReadSource | null } {
-    const holder = accepted as unknown as { _handle: object | null };
-    const handle = holder._handle;
-    if (handle === null || handle === undefined) {
-      accepted.resume();
-      return { socket: accepted, source: null };
+  constructor(keepAliveMs: number) {
+    this.#keepAliveSeconds = keepAliveMs / 1000;
+  }
+
+  /** Gives the sockets that a listening `server` accepts to `onSocket`. A Node that keeps its handle elsewhere goes the ordinary way. */
+  accept(server: Server, onSocket: OnSocket): void {
+    const handle = (server as unknown as { _handle?: ServerHandle })._handle;
+    const ordinary = handle?.onconnection;
+    if (handle === undefined || ordinary === undefined) {
+      server.on('connection', (socket: Socket) => onSocket(socket, null));
+      return;
     }
-    holder._handle = null;
+    handle.onconnection = (status, client) => {
+      if (status === 0 && client !== undefined) this.#open(client, onSocket);
+      else ordinary.call(handle, status, client);
+    };
+  }
+
+  #open(client: ClientHandle, onSocket: OnSocket): void {
+    client.setNoDelay?.(true);
+    client.setKeepAlive?.(true, this.#keepAliveSeconds);
     const source: ReadSource = { onData() {} };
     const buffer = this.#buffer;
-    const options = {
-      handle,
-      allowHalfOpen: false,
-      onread: {
-        buffer,
-        callback: (bytes: number): boolean => {
-          source.onData(bytes === READ_BYTES_MAX ? buffer : buffer.subarray(0, bytes));
-          return true;
-        },
-      },
+    const callback = (bytes: number): boolean => {
+      source.onData(bytes === READ_BYTES_MAX ? buffer : buffer.subarray(0, bytes));
+      return true;
     };
-    // The types know only part of what `handle` may be.
-    const socket = new Socket(options as unknown as SocketConstructorOpts);
-    // Without its handle it closes nothing but the server's count of it.
-    accepted.destroy();
-    return { socket, source };
+    const options = { handle: client, allowHalfOpen: false, onread: { buffer, callback } };
+    // The types know only some of what `handle` may be.
+    onSocket(new Socket(options as unknown as SocketConstructorOpts), source);
   }
 }

@@ -29,13 +29,17 @@ export class SocketServer {
     });
   }
 
-  /** Binds. Resolves with the port (0 on a path). Rejects with a ConfigError that names the URL. */
-  listen(options: ListenOptions): Promise<number> {
+  /**
+   * Binds. Resolves with the port (0 on a path). Rejects with a ConfigError that names the URL. `onListening` is called
+   * before the first connection is accepted.
+   */
+  listen(options: ListenOptions, onListening?: () => void): Promise<number> {
     return new Promise((resolve, reject) => {
       const refused = (error: Error) => reject(listenFault(this.#url, error));
       this.#server.once('error', refused);
       this.#server.listen(options, () => {
         this.#server.off('error', refused);
+        onListening?.();
         // From here on an error is a failed accept, such as EMFILE: report it, and go on accepting.
         this.#server.on('error', (error) => this.#onError?.(error));
         const address = this.#server.address() as AddressInfo | string;

@@ -1,5 +1,5 @@
 /** The TCP door: `mqtt://`. */
-import { createServer, type Socket } from 'node:net';
+import { createServer } from 'node:net';
 import { ConfigError } from '../src/errors.ts';
 import type { Address, Transport, Wire, WireEvents } from '../src/interfaces/transport.ts';
 import { LentReads } from './lent-reads.ts';
@@ -45,18 +45,16 @@ export class TcpTransport implements Transport {
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
-      pauseOnConnect: true,
     });
     const sockets = new SocketServer(server, url, onError);
-    const reads = new LentReads();
-    server.on('connection', (accepted: Socket) => {
-      const { socket, source } = reads.adopt(accepted);
-      sockets.hold(socket);
-      const peer = { door: url, address: peerAddress(socket), port: socket.remotePort ?? 0, secure: false };
-      SocketWire.open(socket, peer, accept, onError, source);
-    });
     const { host, port } = this.#listen;
-    const bound = await sockets.listen({ host, port, backlog: backlog ?? BACKLOG_DEFAULT });
+    const bound = await sockets.listen({ host, port, backlog: backlog ?? BACKLOG_DEFAULT }, () => {
+      new LentReads(TCP_KEEP_ALIVE_MS).accept(server, (socket, source) => {
+        sockets.hold(socket);
+        const peer = { door: url, address: peerAddress(socket), port: socket.remotePort ?? 0, secure: false };
+        SocketWire.open(socket, peer, accept, onError, source);
+      });
+    });
     this.#server = sockets;
     return { url: formatListenUrl(this.#listen, bound), port: bound };
   }

@@ -1,11 +1,11 @@
 /** The unix socket door: `unix:///path`. */
 import { chmod, lstat, unlink } from 'node:fs/promises';
-import { connect, createServer, type Socket } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { ConfigError } from '../src/errors.ts';
 import type { Address, Transport, Wire, WireEvents } from '../src/interfaces/transport.ts';
 import { LentReads } from './lent-reads.ts';
 import { BACKLOG_DEFAULT, type OnError } from './listen-url.ts';
-import { SocketServer } from './socket-server.ts';
+import { SocketServer, TCP_KEEP_ALIVE_MS } from './socket-server.ts';
 import { SocketWire } from './socket-wire.ts';
 
 /** What `sockaddr_un` holds on the narrowest system we run on (macOS: 104 with the final NUL). */
@@ -39,16 +39,15 @@ export class UnixTransport implements Transport {
     const { url, onError, backlog } = this.#options;
     const path = this.#path;
     await removeStale(url, path);
-    const server = createServer({ allowHalfOpen: false, pauseOnConnect: true });
+    const server = createServer({ allowHalfOpen: false });
     const sockets = new SocketServer(server, url, onError);
     const peer = { door: url, address: path, port: 0, secure: false };
-    const reads = new LentReads();
-    server.on('connection', (accepted: Socket) => {
-      const { socket, source } = reads.adopt(accepted);
-      sockets.hold(socket);
-      SocketWire.open(socket, peer, accept, onError, source);
+    await sockets.listen({ path, backlog: backlog ?? BACKLOG_DEFAULT }, () => {
+      new LentReads(TCP_KEEP_ALIVE_MS).accept(server, (socket, source) => {
+        sockets.hold(socket);
+        SocketWire.open(socket, peer, accept, onError, source);
+      });
     });
-    await sockets.listen({ path, backlog: backlog ?? BACKLOG_DEFAULT });
     this.#server = sockets;
     // Until here the umask decides; the usual ones (022, 027, 077) are narrower than any mode one would ask for.
     await chmod(path, this.#mode);
