@@ -10,12 +10,12 @@ export interface ReadSource {
 }
 
 /** The part of libuv's handles used here. `setNoDelay` and `setKeepAlive` are missing where the socket is not TCP. */
-interface ClientHandle {
+interface Handle {
   setNoDelay?(on: boolean): number;
   setKeepAlive?(on: boolean, seconds: number): number;
 }
-interface ServerHandle {
-  onconnection?(status: number, client: ClientHandle | undefined): void;
+interface ServerHandle extends Handle {
+  onconnection?(status: number, client: Handle | undefined): void;
 }
 
 /** `source` is null where the socket gives its bytes by `data` events. */
@@ -42,15 +42,25 @@ export class LentReads {
       server.on('connection', (socket: Socket) => onSocket(socket, null));
       return;
     }
+    // Linux gives these to every socket that is accepted, which spares five system calls a connect.
+    const inherited = process.platform === 'linux';
+    if (inherited) this.#setOptions(handle);
     handle.onconnection = (status, client) => {
-      if (status === 0 && client !== undefined) this.#open(client, onSocket);
-      else ordinary.call(handle, status, client);
+      if (status !== 0 || client === undefined) {
+        ordinary.call(handle, status, client);
+        return;
+      }
+      if (!inherited) this.#setOptions(client);
+      this.#open(client, onSocket);
     };
   }
 
-  #open(client: ClientHandle, onSocket: OnSocket): void {
-    client.setNoDelay?.(true);
-    client.setKeepAlive?.(true, this.#keepAliveSeconds);
+  #setOptions(handle: Handle): void {
+    handle.setNoDelay?.(true);
+    handle.setKeepAlive?.(true, this.#keepAliveSeconds);
+  }
+
+  #open(client: Handle, onSocket: OnSocket): void {
     const source: ReadSource = { onData() {} };
     const buffer = this.#buffer;
     const callback = (bytes: number): boolean => {
