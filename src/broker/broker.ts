@@ -196,7 +196,8 @@ export class Broker {
     const left = (this.#byDoor.get(connection.door) ?? 1) - 1;
     if (left > 0) this.#byDoor.set(connection.door, left);
     else this.#byDoor.delete(connection.door);
-    if (connection.clientId === '') return;
+    // Refused ones had their line then.
+    if (!connection.opened) return;
     this.log.info('client.disconnected', { ...connection.logFields, ...(error && { error: error.message }) });
   }
 
@@ -230,9 +231,11 @@ export class Broker {
 
   /** The retained messages that a subscription gets, one at a time. Rights are asked when a message is taken. */
   *retainedFor(subscription: Subscription): RetainedSource {
-    const { session, topicFilter, qos } = subscription;
-    const identifiers = subscription.identifier > 0 ? [subscription.identifier] : null;
+    const { session, topicFilter } = subscription;
     for (const message of this.router.retained.match(topicFilter)) {
+      // Subscribed to again meanwhile: the new options hold.
+      const { qos, identifier } = session.subscriptions.get(subscription.filter) ?? subscription;
+      const identifiers = identifier > 0 ? [identifier] : null;
       if (message.expirySeconds(this.clock.now()) === 0) continue;
       if (!this.authorizer.may(session.identity, 'receive', message.topic)) continue;
       yield { message, qos: message.qos < qos ? message.qos : qos, identifiers };
@@ -280,7 +283,13 @@ export class Broker {
   #storeMoved(): void {
     const waiting = [...this.#awaitingStore];
     this.#awaitingStore.clear();
-    for (const connection of waiting) if (connection.durable()) this.#awaitingStore.add(connection);
+    for (const connection of waiting) {
+      try {
+        if (connection.durable()) this.#awaitingStore.add(connection);
+      } catch (error) {
+        connection.fail(error);
+      }
+    }
   }
 
   /** Keep alive, CONNECT timeout, will delay, expiry. */

@@ -34,16 +34,26 @@ export class Deadlines<T> {
   due(nowMs: number): T[] {
     const now = Math.floor(nowMs / 1000);
     if (now <= this.#sweptTo) return [];
+    const from = this.#sweptTo + 1;
     this.#sweptTo = now;
-    const due = [...this.#buckets.keys()].filter((bucket) => bucket <= now).sort((a, b) => a - b);
     const items: T[] = [];
-    for (const bucket of due) {
-      for (const item of this.#buckets.get(bucket)!) {
-        items.push(item);
-        this.#bucketOf.delete(item);
-      }
-      this.#buckets.delete(bucket);
+    // Second by second, or through all that is there where time has leapt.
+    if (now - from < this.#buckets.size)
+      for (let bucket = from; bucket <= now; bucket++) this.#take(bucket, items);
+    else {
+      const due = [...this.#buckets.keys()].filter((bucket) => bucket <= now);
+      for (const bucket of due.sort((a, b) => a - b)) this.#take(bucket, items);
     }
     return items;
+  }
+
+  #take(bucket: number, into: T[]): void {
+    const items = this.#buckets.get(bucket);
+    if (items === undefined) return;
+    for (const item of items) {
+      into.push(item);
+      this.#bucketOf.delete(item);
+    }
+    this.#buckets.delete(bucket);
   }
 }

@@ -29,14 +29,15 @@ export class PublishPropertyScanner {
   forwardBytes: Buffer = EMPTY;
   forwardStart = 0;
   forwardEnd = 0;
-  readonly #userPropertiesMax: number;
+  /** User properties that a packet may have. */
+  userPropertiesMax: number;
   readonly #reader = new Reader(EMPTY, 0, 0);
   #scratch: Buffer = EMPTY;
   #seen = 0;
   #userProperties = 0;
 
   constructor(userPropertiesMax: number) {
-    this.#userPropertiesMax = userPropertiesMax;
+    this.userPropertiesMax = userPropertiesMax;
   }
 
   /** Reads the section that begins with its length at `start`. Throws ProtocolError as `readProperties` does. */
@@ -75,10 +76,10 @@ export class PublishPropertyScanner {
 
   #count(spec: PropertySpec): void {
     if (spec.kind === PropertyKind.PAIR) {
-      if (++this.#userProperties > this.#userPropertiesMax)
+      if (++this.#userProperties > this.userPropertiesMax)
         throw new ProtocolError(
           ReasonCode.QUOTA_EXCEEDED,
-          `more than ${this.#userPropertiesMax} user properties in a packet`,
+          `more than ${this.userPropertiesMax} user properties in a packet`,
         );
       return;
     }

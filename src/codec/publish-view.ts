@@ -39,6 +39,11 @@ export class PublishView implements PublishSource {
     this.#scanner = new PublishPropertyScanner(userPropertiesMax);
   }
 
+  /** User properties that a packet may have: each listener has its own bound. */
+  set userPropertiesMax(max: number) {
+    this.#scanner.userPropertiesMax = max;
+  }
+
   /** The same for a packet whose fixed header has been checked: finds body and end by itself. */
   parseAt(buffer: Buffer, start: number, version: ProtocolVersion): void {
     let offset = start + 1;

@@ -1,14 +1,7 @@
 import type { Broker } from '../broker/broker.ts';
 import { announcesV5 } from '../codec/announced-version.ts';
 import { encodeWithin } from '../codec/encode.ts';
-import type { Packet, ProtocolVersion, QoS } from '../codec/packets.ts';
-import { PacketType } from '../codec/packets.ts';
-import {
-  frameLength,
-  type PublishShape,
-  publishRemainingLength,
-  writePublish,
-} from '../codec/publish-frame.ts';
+import { type Packet, PacketType, type ProtocolVersion, type QoS } from '../codec/packets.ts';
 import { ReasonCode } from '../codec/reason-codes.ts';
 import { ProtocolError } from '../errors.ts';
 import { dispatchPacket } from '../handlers/dispatch.ts';
@@ -24,12 +17,14 @@ import { DeferredPackets } from './deferred.ts';
 import type { Door } from './door.ts';
 import { Framer, type FrameSink } from './framer.ts';
 import { OutBuffer } from './out-buffer.ts';
+import { encodeDelivery, writeDelivery, writeOutgoing, writeRun } from './publish-writer.ts';
 import type { TopicAliases } from './topic-aliases.ts';
 import type { TopicState } from './topic-state.ts';
 
 /** `new`: before CONNECT. `authenticating`: CONNECT waits for its verdict. `closing`: our last bytes are on their way. */
 export type ConnectionState = 'new' | 'authenticating' | 'connected' | 'closing' | 'closed';
 
+/** Over the largest packet that MQTT can express. */
 const UNLIMITED_BYTES = 268_435_461;
 
 /** One live network connection: bytes in, packets to the handlers; packets out, bytes to the wire. */
@@ -49,8 +44,9 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   /** Milliseconds of silence after which the client counts as gone; 0: never. */
   silenceMaxMs = 0;
   lastReceivedAtMs: number;
-  /** True while a client that goes must not be asked for its will. */
+  /** True once the client said goodbye in a way that drops its will. */
   willCancelled = false;
+  /** Largest packet taken from the client, in bytes; a lower bound holds until CONNECT was accepted. */
   frameBytesMax: number;
   window = 0;
   /** When we began to end the connection, monotonic milliseconds. */
@@ -107,10 +103,9 @@ export class Connection implements WireEvents, FrameSink, Receiver {
           'too much was sent before the CONNECT was decided',
         );
     } catch (error) {
-      this.broker.endRun();
       this.fail(error);
     }
-    this.broker.endRun();
+    this.#endRun();
     this.watchInput();
   }
 
@@ -151,6 +146,8 @@ export class Connection implements WireEvents, FrameSink, Receiver {
       : this.#framer.heldBytes < UNAUTHENTICATED_BYTES_MAX / 2;
     if (open === this.#inputPaused) {
       this.#inputPaused = !open;
+      // A client that we did not listen to has not been silent.
+      this.lastReceivedAtMs = this.broker.clock.now();
       if (open) this.wire.resume();
       else this.wire.pause();
     }
@@ -161,11 +158,18 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     try {
       this.#framer.resume();
     } catch (error) {
-      this.broker.endRun();
       this.fail(error);
     }
-    this.broker.endRun();
+    this.#endRun();
     this.watchInput();
+  }
+
+  #endRun(): void {
+    try {
+      this.broker.endRun();
+    } catch (error) {
+      this.fail(error);
+    }
   }
 
   // Sending
@@ -181,7 +185,7 @@ export class Connection implements WireEvents, FrameSink, Receiver {
 
   /** Sends once everything the store was given up to `sequence` is durable, and behind all that waits for the same. */
   sendWhenDurable(sequence: number, packet: Packet, release: (() => void) | null = null): void {
-    if (this.#deferred.length === 0 && sequence <= this.broker.store.durable) {
+    if (!this.#mustWait(sequence)) {
       this.send(packet);
       release?.();
       return;
@@ -209,7 +213,7 @@ export class Connection implements WireEvents, FrameSink, Receiver {
 
   /** PUBACK, PUBREC, PUBREL or PUBCOMP with reason code 0, once `sequence` is durable. */
   sendAck(firstByte: number, packetId: number, sequence: number, release: (() => void) | null = null): void {
-    if (this.#deferred.length === 0 && sequence <= this.broker.store.durable) {
+    if (!this.#mustWait(sequence)) {
       this.broker.statistics.messagesSent++;
       this.out.appendAck(firstByte, packetId);
       release?.();
@@ -230,15 +234,7 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   }
 
   sendRun(run: PublishRun): SendResult | 'other' {
-    if (this.aliases !== null || (this.version === 5) !== run.v5 || run.frameBytesMax > this.packetBytesMax)
-      return 'other';
-    if (!this.writable) return 'full';
-    this.out.append(run.buffer, run.start, run.end);
-    const { statistics } = this.broker;
-    statistics.messagesSent += run.count;
-    statistics.publishSent += run.count;
-    statistics.publishBytesSent += run.end - run.start;
-    return 'sent';
+    return writeRun(this, run);
   }
 
   sendPublish(
@@ -248,21 +244,7 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     identifiers: readonly number[] | null,
     packetId: number,
   ): SendResult {
-    const v5 = this.version === 5;
-    if (qos === 0 && !this.writable) return 'full';
-    if (v5 && (identifiers !== null || this.aliases !== null))
-      return this.#sendOwnShape(out, qos, retain, identifiers, packetId);
-    out.select(v5, qos, retain);
-    const { buffer, start, end } = out;
-    if (end - start > this.packetBytesMax) return this.#tooLarge(out.topic);
-    const offset = this.out.append(buffer, start, end);
-    if (qos > 0) {
-      const id = offset + out.idOffset;
-      this.out.buffer[id] = packetId >>> 8;
-      this.out.buffer[id + 1] = packetId & 0xff;
-    }
-    this.#countPublish(end - start);
-    return 'sent';
+    return writeOutgoing(this, out, qos, retain, identifiers, packetId);
   }
 
   sendDelivery(
@@ -272,27 +254,11 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     expirySeconds: number,
     sequence: number,
   ): SendResult {
-    const shape = this.broker.shape;
-    const { message } = delivery;
-    this.#fillShape(shape, delivery.qos, delivery.retain, delivery.identifiers, packetId);
-    shape.dup = dup;
-    shape.expirySeconds = this.version === 5 ? expirySeconds : -1;
-    const deferred = sequence > 0 && (this.#deferred.length > 0 || sequence > this.broker.store.durable);
-    // A packet that waits must not define an alias: one that does not wait could use it first.
-    const alias = !deferred && this.#alias(shape, message.topic);
-    const remaining = publishRemainingLength(message, shape);
-    const bytes = frameLength(remaining);
-    if (bytes > this.packetBytesMax) return this.#tooLarge(message.topic);
-    if (alias) this.aliases?.commit(message.topic, shape.topicAlias);
-    this.#countPublish(bytes);
-    if (deferred) {
-      const packet = Buffer.allocUnsafe(bytes);
-      writePublish(packet, 0, message, shape, remaining);
-      this.#defer(sequence, packet, null);
-      return 'sent';
-    }
-    const offset = this.out.reserve(bytes);
-    writePublish(this.out.buffer, offset, message, shape, remaining);
+    if (sequence === 0 || !this.#mustWait(sequence))
+      return writeDelivery(this, delivery, packetId, dup, expirySeconds);
+    const bytes = encodeDelivery(this, delivery, packetId, dup, expirySeconds);
+    if (bytes === null) return 'too-large';
+    this.#defer(sequence, bytes, null);
     return 'sent';
   }
 
@@ -353,68 +319,13 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     this.out.append(bytes, 0, bytes.length);
   }
 
+  /** True for a packet that rests on what is not durable yet, or would overtake one that does. */
+  #mustWait(sequence: number): boolean {
+    return this.#deferred.length > 0 || sequence > this.broker.store.durable;
+  }
+
   #defer(sequence: number, bytes: Buffer, release: (() => void) | null): void {
     this.#deferred.push(sequence, bytes, release);
     this.broker.awaitDurable(this);
-  }
-
-  #fillShape(
-    shape: PublishShape,
-    qos: QoS,
-    retain: boolean,
-    identifiers: readonly number[] | null,
-    packetId: number,
-  ): void {
-    shape.v5 = this.version === 5;
-    shape.qos = qos;
-    shape.retain = retain;
-    shape.dup = false;
-    shape.packetId = packetId;
-    shape.identifiers = shape.v5 ? identifiers : null;
-    shape.topicAlias = 0;
-    shape.withTopic = true;
-  }
-
-  /** Chooses an alias for the topic; true when it is a new one, to be committed once the packet is sent. */
-  #alias(shape: PublishShape, topic: string): boolean {
-    if (this.aliases === null || !shape.v5) return false;
-    const known = this.aliases.known(topic);
-    shape.topicAlias = known === 0 ? this.aliases.next() : known;
-    shape.withTopic = known === 0;
-    return known === 0 && shape.topicAlias > 0;
-  }
-
-  #sendOwnShape(
-    out: Outgoing,
-    qos: QoS,
-    retain: boolean,
-    identifiers: readonly number[] | null,
-    packetId: number,
-  ): SendResult {
-    const shape = this.broker.shape;
-    this.#fillShape(shape, qos, retain, identifiers, packetId);
-    shape.expirySeconds = out.expirySeconds;
-    const alias = this.#alias(shape, out.topic);
-    const remaining = publishRemainingLength(out.source, shape);
-    const bytes = frameLength(remaining);
-    if (bytes > this.packetBytesMax) return this.#tooLarge(out.topic);
-    if (alias) this.aliases?.commit(out.topic, shape.topicAlias);
-    const offset = this.out.reserve(bytes);
-    writePublish(this.out.buffer, offset, out.source, shape, remaining);
-    this.#countPublish(bytes);
-    return 'sent';
-  }
-
-  #tooLarge(topic: string): SendResult {
-    this.broker.statistics.publishTooLarge++;
-    this.broker.log.debug('publish.too_large_for_receiver', { ...this.logFields, topic });
-    return 'too-large';
-  }
-
-  #countPublish(bytes: number): void {
-    const { statistics } = this.broker;
-    statistics.messagesSent++;
-    statistics.publishSent++;
-    statistics.publishBytesSent += bytes;
   }
 }

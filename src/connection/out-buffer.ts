@@ -26,7 +26,8 @@ export class Flusher {
 
 /**
  * Bytes on their way to one wire. One buffer that grows from 512 B to 64 KB and is used again when the wire took it
- * whole; while the wire holds it, a second one collects. Never more than one write is open.
+ * whole; while the wire holds it, a second one collects. Either grows past 64 KB where it must, and is then not kept.
+ * Never more than one write is open.
  */
 export class OutBuffer {
   readonly #wire: Wire;

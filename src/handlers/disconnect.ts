@@ -8,7 +8,7 @@ export function handleDisconnect(connection: Connection, packet: DisconnectPacke
   const session = connection.session!;
   const expiry = packet.properties.sessionExpiryInterval;
   if (expiry !== undefined) {
-    // [MQTT-3.14.2-2] a session that was to end with its connection cannot be kept after all
+    // Section 3.14.2.2.2: a session that was to end with its connection cannot be kept after all
     if (session.expirySeconds === 0 && expiry > 0)
       throw new ProtocolError(
         ReasonCode.PROTOCOL_ERROR,

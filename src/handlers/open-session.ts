@@ -72,7 +72,7 @@ function applyLimits(connection: Connection, packet: ConnectPacket): void {
   const { limits } = connection.door;
   const { receiveMaximum, topicAliasMaximum } = packet.properties;
   connection.frameBytesMax = limits.packetBytesMax;
-  // [MQTT-3.3.4-7]
+  // [MQTT-3.3.4-9]
   connection.window = Math.min(receiveMaximum ?? RECEIVE_MAXIMUM_DEFAULT, limits.inflightMax);
   const aliases = Math.min(topicAliasMaximum ?? 0, limits.topicAliasMaximum);
   connection.aliases = aliases > 0 ? new TopicAliases(aliases) : null;

@@ -22,6 +22,7 @@ export function handlePublish(
   const { broker } = connection;
   const { limits } = connection.door;
   const view = broker.publishView;
+  view.userPropertiesMax = limits.userPropertiesMax;
   view.parse(buffer, start, bodyStart, end, connection.version);
   broker.statistics.publishReceived++;
   broker.statistics.publishBytesReceived += end - start;
@@ -155,7 +156,7 @@ function overLimits(connection: Connection, view: PublishView, topicBytes: numbe
   );
 }
 
-/** [MQTT-3.3.2-9] [MQTT-3.3.2-10] an alias up to what we granted; with a topic name it is (re)defined, without one it must be known. */
+/** [MQTT-3.3.2-9] [MQTT-3.3.2-12] an alias up to what we granted; with a topic name it is (re)defined, without one it must be known. */
 function aliasedTopic(connection: Connection, view: PublishView): TopicState {
   const { topicAlias } = view;
   if (topicAlias > connection.door.limits.topicAliasMaximum)
@@ -178,7 +179,7 @@ function aliasedTopic(connection: Connection, view: PublishView): TopicState {
   return fresh(connection, state);
 }
 
-/** [MQTT-3.3.4-9] no more unacknowledged QoS 1 and 2 messages than our Receive Maximum. 3.x has none to exceed. */
+/** [MQTT-3.3.4-7] no more unacknowledged QoS 1 and 2 messages than our Receive Maximum. 3.x has none to exceed. */
 function checkQuota(connection: Connection, view: PublishView): void {
   if (view.qos === 0 || connection.version !== 5) return;
   const max = connection.door.limits.receiveMaximum;

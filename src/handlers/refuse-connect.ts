@@ -15,7 +15,7 @@ const RETURN_CODE_3X: ReadonlyMap<number, number> = new Map([
 
 /**
  * Answers CONNECT with why not, and closes (MQTT 5.0 section 3.1.4). A 3.x client is closed without an answer where its
- * version has no code. [MQTT-3.2.2-4] [MQTT-3.2.2-5] [MQTT-3.2.2-6]
+ * version has no code. [MQTT-3.2.2-6] [MQTT-3.2.2-7]
  */
 export function refuseConnect(connection: Connection, reasonCode: number, reason: string): void {
   const { broker } = connection;

@@ -141,9 +141,7 @@ export class Outgoing {
   /** Frames encoded before keep the buffer they were written to. */
   #reserve(bytes: number): void {
     if (this.#scratch.length >= bytes) return;
-    const grown = Buffer.allocUnsafeSlow(Math.max(bytes, this.#scratch.length * 2));
-    this.#scratch.copy(grown, 0, 0, this.#scratchUsed);
-    this.#scratch = grown;
+    this.#scratch = Buffer.allocUnsafeSlow(Math.max(bytes, this.#scratch.length * 2));
   }
 
   #remember(index: number, buffer: Buffer, start: number, end: number, idOffset: number): void {

@@ -95,7 +95,7 @@ export class Session {
   ): void {
     const receiver = this.receiver;
     // With QoS 0 queueing on, nothing overtakes what was queued while the client was away.
-    if (qos === 0 && receiver !== null && (this.#queue.length === 0 || !this.#context.queueQos0)) {
+    if (qos === 0 && receiver !== null && !this.#queuesQos0) {
       const result = receiver.sendPublish(out, 0, retain, identifiers, 0);
       if (result === 'full') this.#drop(out.topic);
       return;
@@ -108,9 +108,15 @@ export class Session {
     this.#enqueue(out.message(), qos, retain, identifiers, sharedFilter);
   }
 
+  /** True when QoS 0 goes behind what is queued already. */
+  get #queuesQos0(): boolean {
+    return this.#context.queueQos0 && this.persistent && this.#queue.length > 0;
+  }
+
   /** Sends a run of QoS 0 messages; false when they must be delivered one by one. */
   deliverRun(run: PublishRun): boolean {
     if (this.receiver === null) return !(this.#context.queueQos0 && this.persistent);
+    if (this.#queuesQos0) return false;
     const result = this.receiver.sendRun(run);
     if (result === 'full') this.#drop(run.route?.topic ?? '', run.count);
     return result !== 'other';
