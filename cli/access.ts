@@ -32,12 +32,16 @@ export class Access {
     for (const { file } of this.#watched) file.start();
   }
 
-  /** Reads both files now. What cannot be used is logged, and the old content stays in force. */
-  reload(): void {
+  /** Reads both files now. What cannot be used is logged, the old content stays in force, and its name is returned. */
+  reload(): string[] {
+    const kept: string[] = [];
     for (const { name, path, file } of this.#watched) {
       const result = file.reload();
-      if (!result.ok) this.#refused(name, path, result.error);
+      if (result.ok) continue;
+      this.#refused(name, path, result.error);
+      kept.push(name);
     }
+    return kept;
   }
 
   async close(): Promise<void> {

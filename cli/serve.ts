@@ -121,20 +121,23 @@ class RunningBroker implements Running {
   }
 
   async reload(): Promise<void> {
-    this.#access.reload();
+    const kept = this.#access.reload();
     for (const { door } of this.#doors) {
       try {
         door.reload?.();
       } catch (error) {
         this.log.error('tls.refused', { door: door.listener.url, problem: (error as Error).message });
+        kept.push(`certificates of ${door.listener.url}`);
       }
     }
     try {
       await this.#logger.reopen();
     } catch (error) {
       this.log.error('log.refused', { problem: (error as Error).message });
+      kept.push('log');
     }
-    this.log.info('broker.reloaded');
+    if (kept.length === 0) this.log.info('broker.reloaded');
+    else this.log.warn('broker.reloaded-in-part', { kept });
   }
 
   close(): Promise<void> {

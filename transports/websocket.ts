@@ -99,6 +99,10 @@ export class WebSocketTransport implements Transport {
       socket.on('error', (error) => onError?.(error, address));
       const refusal = this.#refusal(request);
       if (refusal !== undefined) {
+        const { origin, host } = request.headers;
+        const [status] = refusal.split('\r\n');
+        const asked = `path ${request.url}, origin ${origin ?? 'none'}, host ${host ?? 'none'}`;
+        onError?.(new Error(`WebSocket upgrade refused with ${status} (${asked})`), address);
         refuse(socket, refusal);
         return;
       }

@@ -198,7 +198,9 @@ export class Broker {
     else this.#byDoor.delete(connection.door);
     // Refused ones had their line then.
     if (!connection.opened) return;
-    this.log.info('client.disconnected', { ...connection.logFields, ...(error && { error: error.message }) });
+    const { endedBy: by, endCode: reasonCode } = connection;
+    const cause = error === undefined ? {} : { error: error.message };
+    this.log.info('client.disconnected', { ...connection.logFields, by, reasonCode, ...cause });
   }
 
   /** Delivers the run of QoS 0 packets, if there is one. */

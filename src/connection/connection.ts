@@ -49,6 +49,10 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   /** Largest packet taken from the client, in bytes; a lower bound holds until CONNECT was accepted. */
   frameBytesMax: number;
   window = 0;
+  /** Who ended the connection: `peer` when it just went. */
+  endedBy: 'peer' | 'client' | 'broker' = 'peer';
+  /** The reason code it ended with; 0: none to speak of. */
+  endCode = 0;
   /** When we began to end the connection, monotonic milliseconds. */
   endedAtMs = 0;
   /** The client's Maximum Packet Size in bytes. */
@@ -282,6 +286,8 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   /** Sends what is in the buffer and closes. */
   close(reasonCode?: number): void {
     if (this.state === 'closing' || this.state === 'closed') return;
+    if (this.endedBy === 'peer') this.endedBy = 'broker';
+    this.endCode = reasonCode ?? 0;
     this.out.flush();
     this.state = 'closing';
     this.endedAtMs = this.broker.clock.now();

@@ -18,5 +18,6 @@ export function handleDisconnect(connection: Connection, packet: DisconnectPacke
     connection.broker.sessions.setExpiry(session, Math.min(expiry, sessionExpiryMaxSeconds));
   }
   connection.willCancelled = packet.reasonCode === ReasonCode.SUCCESS;
-  connection.close(ReasonCode.SUCCESS);
+  connection.endedBy = 'client';
+  connection.close(packet.reasonCode);
 }
