@@ -1,11 +1,9 @@
 /** A Wire over a stream socket: shared by the TCP, TLS and unix doors. */
 import type { Socket } from 'node:net';
 import type { PeerInfo, Wire, WireEvents } from '../src/interfaces/transport.ts';
+import { END_TIMEOUT_MS } from '../src/limits.ts';
 import type { ReadSource } from './lent-reads.ts';
 import type { OnError } from './listen-url.ts';
-
-/** How long a peer may take to accept the last bytes and our FIN, before the socket is destroyed. */
-export const END_TIMEOUT_MS = 5_000;
 
 /** Stands in until the core has answered `accept`. */
 const NO_EVENTS: WireEvents = { data() {}, drain() {}, closed() {} };

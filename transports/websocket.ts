@@ -10,7 +10,7 @@ import type { Socket } from 'node:net';
 import { type ServerOptions, WebSocketServer } from 'ws';
 import { ConfigError } from '../src/errors.ts';
 import type { Address, Transport, Wire, WireEvents } from '../src/interfaces/transport.ts';
-import { DEFAULT_LIMITS } from '../src/limits.ts';
+import { DEFAULT_LIMITS, END_TIMEOUT_MS } from '../src/limits.ts';
 import {
   BACKLOG_DEFAULT,
   formatListenUrl,
@@ -20,7 +20,6 @@ import {
 } from './listen-url.ts';
 import { OriginRule } from './origin.ts';
 import { peerAddress, SocketServer, TCP_KEEP_ALIVE_MS } from './socket-server.ts';
-import { END_TIMEOUT_MS } from './socket-wire.ts';
 import { loadTls, type TlsOptions } from './tls-options.ts';
 import { WebSocketWire } from './websocket-wire.ts';
 

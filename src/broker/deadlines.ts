@@ -4,10 +4,6 @@ export class Deadlines<T> {
   readonly #bucketOf = new Map<T, number>();
   #sweptTo = Number.NEGATIVE_INFINITY;
 
-  get size(): number {
-    return this.#bucketOf.size;
-  }
-
   /** Sets or moves the deadline of `item` to `atMs` (monotonic milliseconds); it falls due up to a second later. */
   set(item: T, atMs: number): void {
     this.delete(item);

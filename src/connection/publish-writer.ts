@@ -6,6 +6,7 @@ import {
   publishRemainingLength,
   writePublish,
 } from '../codec/publish-frame.ts';
+import type { PublishSource } from '../codec/publish-source.ts';
 import type { PublishRun } from '../router/publish-run.ts';
 import type { Delivery } from '../session/delivery.ts';
 import type { Outgoing } from '../session/outgoing.ts';
@@ -59,15 +60,7 @@ function writeOwnShape(
   const { shape } = connection.broker;
   fillShape(connection, shape, qos, retain, identifiers, packetId);
   shape.expirySeconds = out.expirySeconds;
-  const aliasIsNew = chooseAlias(connection, shape, out.topic);
-  const remaining = publishRemainingLength(out.source, shape);
-  const bytes = frameLength(remaining);
-  if (bytes > connection.packetBytesMax) return tooLarge(connection, out.topic);
-  if (aliasIsNew) connection.aliases?.commit(out.topic, shape.topicAlias);
-  const offset = connection.out.reserve(bytes);
-  writePublish(connection.out.buffer, offset, out.source, shape, remaining);
-  count(connection, 1, bytes);
-  return 'sent';
+  return writeShape(connection, shape, out.source, out.topic);
 }
 
 /** Appends a delivery with `expirySeconds` left of its expiry; -1: none. */
@@ -80,13 +73,23 @@ export function writeDelivery(
 ): SendResult {
   const { message } = delivery;
   const shape = shapeOf(connection, delivery, packetId, dup, expirySeconds);
-  const aliasIsNew = chooseAlias(connection, shape, message.topic);
-  const remaining = publishRemainingLength(message, shape);
+  return writeShape(connection, shape, message, message.topic);
+}
+
+/** Appends a packet made for this client alone, with an alias where it may have one. */
+function writeShape(
+  connection: Connection,
+  shape: PublishShape,
+  source: PublishSource,
+  topic: string,
+): SendResult {
+  const aliasIsNew = chooseAlias(connection, shape, topic);
+  const remaining = publishRemainingLength(source, shape);
   const bytes = frameLength(remaining);
-  if (bytes > connection.packetBytesMax) return tooLarge(connection, message.topic);
-  if (aliasIsNew) connection.aliases?.commit(message.topic, shape.topicAlias);
+  if (bytes > connection.packetBytesMax) return tooLarge(connection, topic);
+  if (aliasIsNew) connection.aliases?.commit(topic, shape.topicAlias);
   const offset = connection.out.reserve(bytes);
-  writePublish(connection.out.buffer, offset, message, shape, remaining);
+  writePublish(connection.out.buffer, offset, source, shape, remaining);
   count(connection, 1, bytes);
   return 'sent';
 }
