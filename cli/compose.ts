@@ -19,20 +19,27 @@ export interface CoreParts {
   readonly log: Log;
   readonly clock: Clock;
   readonly access: Access;
+  /** The store can no longer keep its promise: the process has to end. */
+  readonly onStoreFailed: (error: Error) => void;
 }
 
 /** Starts a broker on a store in memory. */
-export async function openCore(config: Config, { log, clock, access }: CoreParts): Promise<Core> {
+export async function openCore(
+  config: Config,
+  { log, clock, access, onStoreFailed }: CoreParts,
+): Promise<Core> {
   const broker = new Broker({
     authenticator: access.authenticator,
     authorizer: access.authorizer,
     store: new MemoryStore(),
     clock,
     log,
+    onStoreFailed,
     limits: config.limits,
     settings: {
       payloadFormatCheck: config.payloadFormatCheck,
       queueQos0: config.queueQos0,
+      queueWhenFull: config.queueWhenFull,
       deniedPublish: config.deniedPublish,
       responseInformation: config.responseInformation,
       sysIntervalSeconds: config.sys.intervalSeconds,

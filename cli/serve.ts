@@ -30,9 +30,13 @@ const CRASH_FLUSH_MS = 2_000;
 
 /**
  * Starts everything, or nothing: rejects with `ConfigErrors` or `ConfigError` that name every fault found.
- * Prints one line for each door, then `ready`.
+ * Prints one line for each door, then `ready`. `onStoreFailed` is called when the store can no longer keep what is acknowledged.
  */
-export async function serve(config: Config, outputs: LogOutputs): Promise<Running> {
+export async function serve(
+  config: Config,
+  outputs: LogOutputs,
+  onStoreFailed: (error: Error) => void = raise,
+): Promise<Running> {
   const devAuthority = config.devCertificates ? await makeDevCertificates() : null;
   const problems = checkFiles(config);
   if (problems.length > 0) throw new ConfigErrors(problems);
@@ -43,7 +47,7 @@ export async function serve(config: Config, outputs: LogOutputs): Promise<Runnin
   try {
     const access = new Access(config.auth, log);
     undo.push(() => access.close());
-    const core = await openCore(config, { log, clock, access });
+    const core = await openCore(config, { log, clock, access, onStoreFailed });
     undo.push(() => core.close());
     const doors = await openDoors(config, core, log);
     for (const { door, address } of doors) {
@@ -57,6 +61,10 @@ export async function serve(config: Config, outputs: LogOutputs): Promise<Runnin
     for (const step of undo.reverse()) await step();
     throw error;
   }
+}
+
+function raise(error: Error): never {
+  throw error;
 }
 
 const LOCAL_ONLY =
@@ -174,7 +182,7 @@ export async function serveUntilStopped(config: Config): Promise<void> {
   process.on('uncaughtException', (error) => void crash(running, error));
   process.on('SIGHUP', () => void running?.reload());
   const stopped = untilSignal();
-  running = await serve(config, process);
+  running = await serve(config, process, (error) => void stopForStore(running, error));
   await stopped;
   await running.close();
   // Whatever a library left running must not hold the process; its output is already written.
@@ -193,6 +201,16 @@ function untilSignal(): Promise<void> {
     process.on('SIGTERM', stop);
     process.on('SIGINT', stop);
   });
+}
+
+/** Ends the process: what was acknowledged is on the disk, and nothing more can be. */
+async function stopForStore(running: Running | null, error: Error): Promise<void> {
+  process.stderr.write(
+    `sluice: stopped, because the store failed: ${error.message}. ` +
+      'Nothing acknowledged depends on what could not be written. See to the disk, then start again.\n',
+  );
+  await Promise.race([running?.flush(), wait(CRASH_FLUSH_MS)]);
+  process.exit(1);
 }
 
 async function crash(running: Running | null, error: Error): Promise<void> {

@@ -86,6 +86,7 @@ function assemble(
     limits,
     payloadFormatCheck: values.payloadFormatCheck,
     queueQos0: values.queueQos0,
+    queueWhenFull: values.queueWhenFull,
     deniedPublish: values.deniedPublish,
     responseInformation: values.responseInformation,
     sys: values.sys,

@@ -59,6 +59,12 @@ export const OPTIONS: readonly Option[] = [
     doc: 'Whether QoS 0 messages are kept for sessions that are offline.',
   },
   {
+    key: 'queueWhenFull',
+    format: { kind: 'choice', values: ['drop-newest', 'drop-oldest'] },
+    default: 'drop-newest',
+    doc: 'What a full queue (limits.queueMessagesMax, limits.queueBytesMax) loses: the message that comes, or those that have waited longest.',
+  },
+  {
     key: 'deniedPublish',
     format: { kind: 'choice', values: ['drop', 'disconnect'] },
     default: 'drop',

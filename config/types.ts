@@ -70,6 +70,7 @@ export interface Config {
   limits: Limits;
   payloadFormatCheck: boolean;
   queueQos0: boolean;
+  queueWhenFull: 'drop-newest' | 'drop-oldest';
   deniedPublish: 'drop' | 'disconnect';
   responseInformation: string;
   sys: { intervalSeconds: number };

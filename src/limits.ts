@@ -96,6 +96,16 @@ export const REFUSED_CONNECTIONS_MAX = 100;
 export const UNAUTHENTICATED_BYTES_MAX = 131_072;
 /** Packets of one client that may wait for the store before its input stops. */
 export const DEFERRED_PACKETS_MAX = 10_000;
+/** Messages of one queue kept in memory while the store has them too: a few windows' worth; the rest is read when it is due. */
+export const QUEUE_FRONT_MESSAGES_MAX = 1_000;
+/** Bytes of one page read from the store: it ends with the message that reaches them. */
+export const QUEUE_PAGE_BYTES_MAX = 1_048_576;
+/** The same while `QUEUE_FRONTS_BYTES_MAX` is used up. */
+export const QUEUE_PAGE_BYTES_MIN = 16_384;
+/** Bytes that all queues together keep in memory of what is in the store: a hundred thousand queues must not be gigabytes. */
+export const QUEUE_FRONTS_BYTES_MAX = 16_777_216;
+/** What a delivery in memory costs beside the bytes of its message. */
+export const DELIVERY_OVERHEAD_BYTES = 250;
 /** Receivers in all routes remembered together; at about 100 bytes each, 10 MB. */
 export const ROUTE_TARGETS_MAX = 100_000;
 /** Topics whose route is remembered; at about 300 bytes each, 3 MB. */

@@ -12,6 +12,8 @@ export class Statistics {
   publishDenied = 0;
   /** Deliveries not made because the receiver said the packet would be too large for it. */
   publishTooLarge = 0;
+  /** QoS 1 and 2 messages not taken because the store was full. */
+  publishRefused = 0;
   retainedRefused = 0;
   connectionsOpened = 0;
   connectionsRefused = 0;

@@ -25,6 +25,7 @@ import { PublishRun } from '../router/publish-run.ts';
 import { Router } from '../router/router.ts';
 import { Message } from '../session/message.ts';
 import type { Outgoing } from '../session/outgoing.ts';
+import { QueueMemory } from '../session/paged-queue.ts';
 import type { RetainedSource, Session, SessionWill } from '../session/session.ts';
 import type { Subscription } from '../session/subscription.ts';
 import { Statistics } from '../statistics.ts';
@@ -41,6 +42,8 @@ export interface BrokerOptions {
   readonly log: Log;
   readonly limits?: Partial<Limits>;
   readonly settings?: Partial<BrokerSettings>;
+  /** The store has failed: nothing more is acknowledged that rests on it, and the process should end. */
+  readonly onStoreFailed?: (error: Error) => void;
 }
 
 /** What a listener may set for its own connections. */
@@ -73,6 +76,7 @@ export class Broker {
   readonly #awaitingStore = new Set<Connection>();
   readonly #retainKeeper: RetainKeeper;
   readonly #sysTopics: SysTopics;
+  readonly #onStoreFailed: (error: Error) => void;
   #stops: (() => void)[] = [];
   #closing = false;
 
@@ -84,11 +88,14 @@ export class Broker {
     this.log = options.log;
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
     this.settings = { ...DEFAULT_SETTINGS, ...options.settings };
+    this.#onStoreFailed = options.onStoreFailed ?? (() => {});
     this.publishView = new PublishView(this.limits.userPropertiesMax);
     this.router = new Router(this.authorizer, this.statistics, this.clock);
     const { limits, store, authorizer, statistics, clock, log } = this;
-    const { queueQos0 } = this.settings;
-    const context = { limits, store, authorizer, statistics, clock, log, queueQos0 };
+    const { queueQos0, queueWhenFull } = this.settings;
+    const queueMemory = new QueueMemory();
+    const shared = { limits, store, authorizer, statistics, clock, log };
+    const context = { ...shared, queueQos0, queueWhenFull, queueMemory };
     this.sessions = new Sessions(context, this.router, (will, session) => this.#publishWill(will, session));
     this.#retainKeeper = new RetainKeeper(context, this.router.retained);
     this.#sysTopics = new SysTopics(this);
@@ -96,7 +103,11 @@ export class Broker {
 
   /** Reads the store and starts the clockwork. Connections may come once it has resolved. */
   async start(): Promise<void> {
-    const state = await this.store.open(() => this.#storeMoved());
+    const state = await this.store.open({
+      durable: () => this.#storeMoved(),
+      full: () => this.#storeFull(),
+      failed: (error) => this.#storeFailed(error),
+    });
     this.#retainKeeper.load(state.retained);
     this.sessions.load(state);
     this.#stops.push(this.clock.every(SWEEP_INTERVAL_MS, () => this.#sweep()));
@@ -292,6 +303,24 @@ export class Broker {
         connection.fail(error);
       }
     }
+  }
+
+  #storeFull(): void {
+    const { publishRefused } = this.statistics;
+    if (this.store.full) {
+      this.log.error('store.full', { publishRefused });
+      return;
+    }
+    this.log.info('store.has_room', { publishRefused });
+    for (const connection of this.#connections) {
+      // Only on a new connection does a 3.x client send again what was not acknowledged. [MQTT-4.4.0-1]
+      if (connection.unanswered) connection.disconnect(ReasonCode.QUOTA_EXCEEDED);
+    }
+  }
+
+  #storeFailed(error: Error): void {
+    this.log.error('store.failed', { error: error.message });
+    this.#onStoreFailed(error);
   }
 
   /** Keep alive, CONNECT timeout, will delay, expiry. */

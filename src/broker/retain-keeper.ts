@@ -50,7 +50,7 @@ export class RetainKeeper {
       return false;
     }
     this.#retained.set(message);
-    store.append({ kind: 'retain', message });
+    store.append({ kind: 'retain', message, replaced });
     return true;
   }
 
@@ -69,7 +69,10 @@ export class RetainKeeper {
 
   /** Clears the topic's retained message, if it has one. */
   forget(topic: string): void {
-    if (this.#retained.delete(topic)) this.#context.store.append({ kind: 'unretain', topic });
+    const message = this.#retained.get(topic);
+    if (message === null) return;
+    this.#retained.delete(topic);
+    this.#context.store.append({ kind: 'unretain', message });
   }
 
   #logRefused(topic: string): void {

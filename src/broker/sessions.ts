@@ -69,11 +69,14 @@ export class Sessions {
 
   /** Changes how long the session outlives its connection; one that need no longer do so leaves the store. */
   setExpiry(session: Session, expirySeconds: number): void {
-    const was = session.persistent;
     const { store } = this.#context;
     session.expirySeconds = expirySeconds;
-    if (was && !session.persistent) store.append({ kind: 'session-end', clientId: session.clientId });
-    else this.#store(session);
+    // What waits in the store alone is still to be delivered.
+    const leaves = session.stored && !session.persistent && !session.paged;
+    if (leaves) {
+      store.append({ kind: 'session-end', clientId: session.clientId });
+      session.stored = false;
+    } else this.store(session);
   }
 
   /** The connection of the session is gone; `willCancelled` when the client said goodbye. [MQTT-3.1.2-8] [MQTT-3.1.2-10] */
@@ -91,7 +94,7 @@ export class Sessions {
       return;
     }
     session.disconnectedAtWallMs = clock.wallNow();
-    this.#store(session);
+    this.store(session);
     if (session.expirySeconds !== NEVER_SECONDS)
       this.#expiries.set(session, now + session.expirySeconds * 1000);
   }
@@ -115,7 +118,7 @@ export class Sessions {
     for (const session of this.#wills.due(nowMs)) {
       this.#fireWill(session);
       // Without its will: a restart must not publish it again.
-      this.#store(session);
+      this.store(session);
     }
     for (const session of this.#expiries.due(nowMs)) {
       this.#context.statistics.sessionsExpired++;
@@ -133,8 +136,7 @@ export class Sessions {
       session.expirySeconds = expirySeconds;
       this.#byClientId.set(clientId, session);
       for (const each of stored.subscriptions) this.#subscribe(session, each);
-      for (const packetId of stored.inbound) session.restoreInbound(packetId);
-      for (const delivery of stored.deliveries) session.restore(delivery, messageOf(delivery.message));
+      session.restore(stored);
       // Connected when the broker ended: its time away begins now, and is written down, or every restart would begin it anew.
       session.disconnectedAtWallMs = disconnectedAtWallMs === 0 ? clock.wallNow() : disconnectedAtWallMs;
       const gone = Math.max(0, clock.wallNow() - session.disconnectedAtWallMs);
@@ -144,7 +146,7 @@ export class Sessions {
       }
       if (expirySeconds !== NEVER_SECONDS)
         this.#expiries.set(session, clock.now() + expirySeconds * 1000 - gone);
-      if (disconnectedAtWallMs === 0) this.#store(session);
+      if (disconnectedAtWallMs === 0) this.store(session);
     }
   }
 
@@ -157,8 +159,10 @@ export class Sessions {
     );
   }
 
-  #store(session: Session): void {
-    if (session.persistent) this.#context.store.append({ kind: 'session', session: session.toStored() });
+  /** Writes down what the session is now, if it is one for the store. */
+  store(session: Session): void {
+    session.stored ||= session.persistent;
+    if (session.stored) this.#context.store.append({ kind: 'session', session: session.toStored() });
   }
 
   #fireWill(session: Session): void {

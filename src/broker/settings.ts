@@ -4,6 +4,8 @@ export interface BrokerSettings {
   readonly payloadFormatCheck: boolean;
   /** Queue QoS 0 messages for sessions that are not connected. */
   readonly queueQos0: boolean;
+  /** What a full queue loses: the message that comes, or those that have waited longest. */
+  readonly queueWhenFull: 'drop-newest' | 'drop-oldest';
   /** What a PUBLISH that the ACL refuses does in versions and at QoS levels that have no answer for it. */
   readonly deniedPublish: 'drop' | 'disconnect';
   /** Sent as Response Information to MQTT 5 clients that ask; empty: none. */
@@ -17,6 +19,7 @@ export interface BrokerSettings {
 export const DEFAULT_SETTINGS: BrokerSettings = Object.freeze({
   payloadFormatCheck: false,
   queueQos0: false,
+  queueWhenFull: 'drop-newest',
   deniedPublish: 'drop',
   responseInformation: '',
   sysIntervalSeconds: 10,

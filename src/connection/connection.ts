@@ -65,6 +65,8 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   inboundAliases: Map<number, TopicState> | null = null;
   /** QoS 1 publishes of the client whose PUBACK still waits for the store. */
   unacknowledged = 0;
+  /** A 3.x client has messages here that it will get no acknowledgement for: the store was full. */
+  unanswered = false;
   /** Unreleased QoS 2 messages that the session brought along from an earlier connection. */
   inboundBefore = 0;
   readonly #deferred = new DeferredPackets();

@@ -35,12 +35,16 @@ export function openSession(connection: Connection, packet: ConnectPacket, assig
     refuseConnect(connection, ReasonCode.QUOTA_EXCEEDED, 'too many sessions');
     return;
   }
+  const expirySeconds = expiryOf(connection, packet);
+  if ((known === undefined || packet.cleanStart) && expirySeconds > 0 && broker.store.full) {
+    refuseConnect(connection, ReasonCode.QUOTA_EXCEEDED, 'the store has no room for another session');
+    return;
+  }
   // [MQTT-3.1.4-3]
   known?.receiver?.takeOver();
-  const expirySeconds = expiryOf(connection, packet);
   const { session, present } = sessions.open(clientId, username, packet.cleanStart, expirySeconds);
   session.will = will === null ? null : willOf(connection, packet);
-  if (session.persistent) broker.store.append({ kind: 'session', session: session.toStored() });
+  sessions.store(session);
   connection.session = session;
   session.receiver = connection;
   connection.state = 'connected';

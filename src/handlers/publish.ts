@@ -41,6 +41,10 @@ export function handlePublish(
     return;
   }
   checkQuota(connection, view);
+  if (broker.store.full && view.qos > 0 && state.allowed && storing(connection, view, state)) {
+    refuseStoring(connection, view);
+    return;
+  }
   const before = broker.store.appended;
   const reasonCode = publish(connection, view, state);
   if (view.qos === 0) return;
@@ -48,6 +52,23 @@ export function handlePublish(
   // Nothing written for this message: its acknowledgement waits for nobody else's.
   const { appended } = broker.store;
   acknowledge(connection, view, reasonCode, appended === before ? 0 : appended);
+}
+
+/** True when the store would have to take the message. */
+function storing(connection: Connection, view: PublishView, state: TopicState): boolean {
+  const { router } = connection.broker;
+  if (state.route.generation < 0) return false;
+  return view.retain || router.touchesStore(state.route, view.qos);
+}
+
+/**
+ * The store is full. MQTT 5 has an answer; a 3.x client gets none, keeps the message, and sends it again on the connection
+ * that it has to make once there is room.
+ */
+function refuseStoring(connection: Connection, view: PublishView): void {
+  connection.broker.statistics.publishRefused++;
+  if (connection.version === 5) acknowledge(connection, view, ReasonCode.QUOTA_EXCEEDED, 0);
+  else connection.unanswered = true;
 }
 
 /** Delivers and retains. Returns the reason code for PUBACK or PUBREC. */
@@ -78,8 +99,9 @@ function publish(connection: Connection, view: PublishView, state: TopicState): 
   const refused = !retained && version5 && view.qos > 0;
   if (!retained && !refused) broker.forgetRetained(state.topic);
   if (!refused) receivers = broker.router.dispatch(state.route, view.qos, view.retain, connection.session);
+  const nobodyHasRoom = receivers === 0 && out.refused > 0 && !view.retain;
   out.clear();
-  if (refused) return ReasonCode.QUOTA_EXCEEDED;
+  if (refused || nobodyHasRoom) return ReasonCode.QUOTA_EXCEEDED;
   return receivers > 0 || !version5 ? ReasonCode.SUCCESS : ReasonCode.NO_MATCHING_SUBSCRIBERS;
 }
 

@@ -64,6 +64,7 @@ function subscribe(
     return ReasonCode.NOT_AUTHORIZED;
   }
   const isNew = !session.subscriptions.has(request.filter);
+  if (isNew && session.stored && broker.store.full) return ReasonCode.QUOTA_EXCEEDED;
   if (isNew && session.subscriptions.size >= limits.subscriptionsPerClientMax) {
     broker.log.warn('subscribe.quota_exceeded', {
       ...connection.logFields,
@@ -76,7 +77,7 @@ function subscribe(
   const subscription = new Subscription(session, { ...request, qos, identifier }, shareName, topicFilter);
   // [MQTT-3.8.4-3] an identical filter replaces the subscription
   broker.router.subscribe(subscription);
-  if (session.persistent) {
+  if (session.stored) {
     const { filter, noLocal, retainAsPublished, retainHandling } = subscription;
     const stored = { filter, qos, noLocal, retainAsPublished, retainHandling, identifier };
     broker.store.append({ kind: 'subscribe', clientId: session.clientId, subscription: stored });

@@ -9,7 +9,7 @@ export function handleUnsubscribe(connection: Connection, packet: UnsubscribePac
   const reasonCodes = packet.filters.map((filter) => {
     // [MQTT-3.10.4-1] compared character by character
     if (!broker.router.unsubscribe(session, filter)) return ReasonCode.NO_SUBSCRIPTION_EXISTED;
-    if (session.persistent) broker.store.append({ kind: 'unsubscribe', clientId: session.clientId, filter });
+    if (session.stored) broker.store.append({ kind: 'unsubscribe', clientId: session.clientId, filter });
     return ReasonCode.SUCCESS;
   });
   connection.sendWhenDurable(session.sequence, {

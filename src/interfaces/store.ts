@@ -13,6 +13,8 @@ export interface StoredMessage {
   readonly expiresAtMs: number;
   /** Client id of the publisher; empty for the broker itself. */
   readonly publisherId: string;
+  /** The store's own name for it, set by the store alone; 0: not known to the store. */
+  storeHandle: number;
 }
 
 export interface StoredWill {
@@ -57,30 +59,69 @@ export interface StoredDelivery {
   readonly released: boolean;
 }
 
-/** One change of state. Operations of a session are applied in the order they were appended. */
+/**
+ * One change of state. Operations of a session are applied in the order they were appended. A store reads what it is given
+ * before `append` returns: a delivery may change afterwards.
+ */
 export type StoreOperation =
   | { readonly kind: 'session'; readonly session: StoredSession }
   | { readonly kind: 'session-end'; readonly clientId: string }
   | { readonly kind: 'subscribe'; readonly clientId: string; readonly subscription: StoredSubscription }
   | { readonly kind: 'unsubscribe'; readonly clientId: string; readonly filter: string }
-  | { readonly kind: 'enqueue'; readonly clientId: string; readonly delivery: StoredDelivery }
-  | { readonly kind: 'sent'; readonly clientId: string; readonly position: number; readonly packetId: number }
-  | { readonly kind: 'released'; readonly clientId: string; readonly position: number }
-  | { readonly kind: 'done'; readonly clientId: string; readonly position: number }
-  | { readonly kind: 'inbound'; readonly clientId: string; readonly packetId: number }
-  | { readonly kind: 'inbound-done'; readonly clientId: string; readonly packetId: number }
-  | { readonly kind: 'retain'; readonly message: StoredMessage }
-  | { readonly kind: 'unretain'; readonly topic: string };
+  /** `enqueue`: a new one. `sent`: it has got its packet identifier. `released`: PUBREC came. `done`: it is over. */
+  | {
+      readonly kind: 'enqueue' | 'sent' | 'released' | 'done';
+      readonly clientId: string;
+      readonly delivery: StoredDelivery;
+    }
+  | { readonly kind: 'inbound' | 'inbound-done'; readonly clientId: string; readonly packetId: number }
+  /** `replaced`: the topic's message until now. */
+  | { readonly kind: 'retain'; readonly message: StoredMessage; readonly replaced: StoredMessage | null }
+  | { readonly kind: 'unretain'; readonly message: StoredMessage };
+
+/** What waits for a session and has no packet identifier yet. It stays in the store until it is asked for. */
+export interface StoredQueue {
+  readonly messages: number;
+  /** Topic, payload and property bytes of all of them. */
+  readonly bytes: number;
+}
+
+/** A session as a store hands it over at start. */
+export interface StoredSessionState {
+  readonly session: StoredSession;
+  readonly subscriptions: Iterable<StoredSubscription>;
+  /** Those that have a packet identifier, in the order of their positions. */
+  readonly inFlight: Iterable<StoredDelivery>;
+  readonly queue: StoredQueue;
+  /** The highest position of any delivery; 0: none. */
+  readonly lastPosition: number;
+  readonly inbound: Iterable<number>;
+}
 
 /** What a store hands over at start. */
 export interface StoredState {
-  readonly sessions: Iterable<{
-    readonly session: StoredSession;
-    readonly subscriptions: Iterable<StoredSubscription>;
-    readonly deliveries: Iterable<StoredDelivery>;
-    readonly inbound: Iterable<number>;
-  }>;
+  readonly sessions: Iterable<StoredSessionState>;
   readonly retained: Iterable<StoredMessage>;
+}
+
+/** What a store tells its broker. None is called from within `append`. */
+export interface StoreEvents {
+  /** `durable` has moved on. */
+  durable(): void;
+  /** `full` has changed. */
+  full(): void;
+  /** The store can no longer keep its promise; nothing becomes durable any more. */
+  failed(error: Error): void;
+}
+
+/** A part of one session's queue: from behind `after`, in the order of positions, without those that have a packet identifier. */
+export interface PageRequest {
+  readonly clientId: string;
+  /** Position that the page begins behind. */
+  readonly after: number;
+  readonly messagesMax: number;
+  /** A page ends with the delivery that reaches this many bytes. */
+  readonly bytesMax: number;
 }
 
 /**
@@ -88,14 +129,18 @@ export interface StoredState {
  * event loop become durable together: a QoS 2 message and its packet identifier must not be parted by a crash.
  */
 export interface Store {
-  /** Opens and reads what is there. `onDurable` is called whenever `durable` has moved on by itself. */
-  open(onDurable: () => void): Promise<StoredState>;
+  /** Opens and reads what is there. Rejects with a `ConfigError` that says what is wrong and what would be right. */
+  open(events: StoreEvents): Promise<StoredState>;
   /** Adds one operation; cheap, never waits. */
   append(operation: StoreOperation): void;
   /** Number of operations appended since open. */
   readonly appended: number;
   /** Number of operations that are durable: an acknowledgement that rests on operation n may leave once `durable >= n`. */
   readonly durable: number;
+  /** True while there is no room for more: what would make the store grow is refused, the rest goes on. */
+  readonly full: boolean;
+  /** Reads a page; everything appended before the call is seen. Empty: nothing is there. Rejects when the store has failed. */
+  page(request: PageRequest): Promise<StoredDelivery[]>;
   /** Makes everything durable and closes. */
   close(): Promise<void>;
 }

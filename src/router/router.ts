@@ -82,7 +82,7 @@ export class Router {
 
   /**
    * Hands `outgoing` to everyone on the route. `publisher`: the session that sent it, for No Local; null for the broker.
-   * Returns the number of receivers.
+   * Returns the number of receivers; those whose queue is full are counted in `outgoing.refused` instead.
    */
   dispatch(route: Route, qos: QoS, retain: boolean, publisher: Session | null): number {
     const out = this.#outgoing;
@@ -95,10 +95,11 @@ export class Router {
         if (target.own === 'nothing') continue;
         target = target.own;
       }
-      receivers++;
       const granted = qos < target.qos ? qos : target.qos;
       // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
-      target.session.deliver(out, granted, retain && target.retainAsPublished, target.identifiers, null);
+      const { session, retainAsPublished, identifiers } = target;
+      if (session.deliver(out, granted, retain && retainAsPublished, identifiers, null)) receivers++;
+      else out.refused++;
     }
     for (const group of route.groups) if (this.#share(group, qos, retain)) receivers++;
     return receivers;
@@ -178,7 +179,18 @@ export class Router {
     if (member === null) return false;
     const granted = qos < member.qos ? qos : member.qos;
     const identifiers = member.identifier > 0 ? [member.identifier] : null;
-    member.session.deliver(out, granted, retain && member.retainAsPublished, identifiers, member.filter);
-    return true;
+    const { session, filter, retainAsPublished } = member;
+    const taken = session.deliver(out, granted, retain && retainAsPublished, identifiers, filter);
+    if (!taken) out.refused++;
+    return taken;
+  }
+
+  /** True when a message on this route would be written to the store at this QoS. */
+  touchesStore(route: Route, qos: QoS): boolean {
+    const stores = (session: Session, granted: QoS): boolean => session.stored && qos > 0 && granted > 0;
+    return (
+      route.targets.some((each) => stores(each.session, each.qos)) ||
+      route.groups.some((group) => group.some((each) => stores(each.session, each.qos)))
+    );
   }
 }

@@ -29,6 +29,10 @@ export class SharedGroup {
     this.#indexes.set(last.session, index);
   }
 
+  some(predicate: (member: Subscription) => boolean): boolean {
+    return this.#members.some(predicate);
+  }
+
   /**
    * Whose turn it is, in rotation among those `allowed`: whoever can take the message at once, else whoever is
    * connected, else a session that will come back. Null when nobody may have it.

@@ -15,9 +15,10 @@ export interface MessageFields {
   properties?: Buffer;
   expiresAtMs?: number;
   publisherId?: string;
+  storeHandle?: number;
 }
 
-/** An application message that waits: queued, in flight or retained. Immutable and shared between sessions. */
+/** An application message that waits: queued, in flight or retained. Shared between sessions, and immutable but for the store's handle. */
 export class Message implements StoredMessage, PublishSource {
   readonly topic: string;
   readonly payload: Buffer;
@@ -27,6 +28,7 @@ export class Message implements StoredMessage, PublishSource {
   readonly expiresAtMs: number;
   readonly publisherId: string;
   readonly topicBytes: Buffer;
+  storeHandle: number;
 
   constructor(fields: MessageFields) {
     this.topic = fields.topic;
@@ -37,6 +39,7 @@ export class Message implements StoredMessage, PublishSource {
     this.expiresAtMs = fields.expiresAtMs ?? 0;
     this.publisherId = fields.publisherId ?? '';
     this.topicBytes = fields.topicBytes ?? Buffer.from(fields.topic);
+    this.storeHandle = fields.storeHandle ?? 0;
   }
 
   /** Its parts, to make a changed copy from. */

@@ -28,6 +28,8 @@ export class Outgoing {
   publisherId = '';
   /** Message expiry in seconds as received; -1: none. */
   expirySeconds = -1;
+  /** Receivers that had no room for it at QoS 1 or 2. */
+  refused = 0;
   /** The selected frame, see `select`. */
   buffer: Buffer;
   start = 0;
@@ -66,6 +68,7 @@ export class Outgoing {
     this.publisherId = publisherId;
     this.#nowMs = nowMs;
     this.#message = message;
+    this.refused = 0;
     this.#encoded = 0;
     this.#scratchUsed = 0;
   }

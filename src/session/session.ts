@@ -2,15 +2,15 @@ import type { QoS } from '../codec/packets.ts';
 import type { Authorizer, Identity } from '../interfaces/auth.ts';
 import type { Clock } from '../interfaces/clock.ts';
 import type { Log } from '../interfaces/log.ts';
-import type { Store, StoredDelivery, StoredSession, StoreOperation } from '../interfaces/store.ts';
-import type { Limits } from '../limits.ts';
+import type { Store, StoredSession, StoredSessionState, StoreOperation } from '../interfaces/store.ts';
+import { type Limits, QUEUE_FRONT_MESSAGES_MAX, QUEUE_PAGE_BYTES_MAX } from '../limits.ts';
 import type { PublishRun } from '../router/publish-run.ts';
 import type { Statistics } from '../statistics.ts';
 import { Delivery } from './delivery.ts';
 import { Inflight, Stage } from './inflight.ts';
 import type { Message } from './message.ts';
 import type { Outgoing } from './outgoing.ts';
-import { DeliveryQueue } from './queue.ts';
+import { deliveryOf, PagedQueue, type QueueMemory } from './paged-queue.ts';
 import type { Receiver } from './receiver.ts';
 import type { Subscription } from './subscription.ts';
 
@@ -24,6 +24,9 @@ export interface SessionContext {
   readonly log: Log;
   /** True: QoS 0 messages are queued for sessions that are not connected. */
   readonly queueQos0: boolean;
+  /** What a full queue loses: the message that comes, or those that have waited longest. */
+  readonly queueWhenFull: 'drop-newest' | 'drop-oldest';
+  readonly queueMemory: QueueMemory;
 }
 
 export interface SessionWill {
@@ -54,29 +57,39 @@ export class Session {
   receiver: Receiver | null = null;
   readonly #context: SessionContext;
   readonly #inflight = new Inflight();
-  readonly #queue = new DeliveryQueue();
+  readonly #queue: PagedQueue;
   /** Packet identifiers of QoS 2 messages received and not yet released. These two are made when first needed. */
   #inbound: Set<number> | null = null;
   #retained: Map<string, RetainedSource> | null = null;
   #nextPosition = 1;
   #dropped = 0;
   #droppedLoggedAt = Number.NEGATIVE_INFINITY;
+  #ended = false;
 
   constructor(context: SessionContext, clientId: string, owner: string | null) {
     this.#context = context;
     this.clientId = clientId;
     this.owner = owner;
     this.identity = { username: owner, clientId };
+    this.#queue = new PagedQueue(context.queueMemory);
   }
 
-  /** True when the state must outlive the connection, and so goes to the store. */
+  /** True when the session outlives its connection. */
   get persistent(): boolean {
     return this.expirySeconds > 0;
   }
 
+  /** True when the store has the session: because it outlives its connection, or because messages for it are only there. */
+  stored = false;
+
+  /** True when messages wait that are in the store alone. */
+  get paged(): boolean {
+    return this.#queue.paged;
+  }
+
   /** What an acknowledgement of this session's own state rests on: the store's last operation, or nothing. */
   get sequence(): number {
-    return this.persistent ? this.#context.store.appended : 0;
+    return this.stored ? this.#context.store.appended : 0;
   }
 
   /** True when a message would be sent at once. */
@@ -85,27 +98,27 @@ export class Session {
     return receiver?.writable === true && this.#queue.length === 0 && this.#windowOpen(receiver);
   }
 
-  /** Sends the message now, or queues it, or drops it where QoS 0 allows that. */
+  /** Sends the message now, or queues it, or drops it where QoS 0 allows that. False: at QoS 1 or 2 there was no room for it. */
   deliver(
     out: Outgoing,
     qos: QoS,
     retain: boolean,
     identifiers: readonly number[] | null,
     sharedFilter: string | null,
-  ): void {
+  ): boolean {
     const receiver = this.receiver;
     // With QoS 0 queueing on, nothing overtakes what was queued while the client was away.
     if (qos === 0 && receiver !== null && !this.#queuesQos0) {
       const result = receiver.sendPublish(out, 0, retain, identifiers, 0);
       if (result === 'full') this.#drop(out.topic);
-      return;
+      return true;
     }
     if (qos > 0 && receiver !== null && this.ready) {
       this.#sendNow(receiver, out, qos, retain, identifiers, sharedFilter);
-      return;
+      return true;
     }
-    if (qos === 0 && !(this.#context.queueQos0 && this.persistent)) return;
-    this.#enqueue(out.message(), qos, retain, identifiers, sharedFilter);
+    if (qos === 0 && !(this.#context.queueQos0 && this.persistent)) return true;
+    return this.#enqueue(out.message(), qos, retain, identifiers, sharedFilter) || qos === 0;
   }
 
   /** True when QoS 0 goes behind what is queued already. */
@@ -145,8 +158,10 @@ export class Session {
       this.#queue.shift();
       this.#countQueued(-1, -next.message.bytes);
       this.#sendWaiting(receiver, next);
+      if (this.#queue.wantsPage) this.#loadPage();
     }
-    if (this.#retained !== null) this.#pumpRetained(receiver, this.#retained);
+    if (this.#queue.wantsPage) this.#loadPage();
+    if (this.#retained !== null && this.#queue.length === 0) this.#pumpRetained(receiver, this.#retained);
   }
 
   /** PUBACK came. False: the packet identifier is not waiting for one. */
@@ -169,7 +184,7 @@ export class Session {
       this.#inflight.setStage(packetId, Stage.PUBCOMP);
       if (delivery !== null) {
         delivery.released = true;
-        this.#append({ kind: 'released', clientId: this.clientId, position: delivery.position });
+        this.#append({ kind: 'released', clientId: this.clientId, delivery });
       }
     }
     this.receiver?.sendPubrel(packetId, this.sequence);
@@ -225,30 +240,33 @@ export class Session {
     this.receiver = null;
   }
 
-  /** Loads a received QoS 2 packet identifier read from the store at start. */
-  restoreInbound(packetId: number): void {
-    this.#inbound ??= new Set();
-    this.#inbound.add(packetId);
-  }
-
-  /** Loads a delivery read from the store at start. */
-  restore(stored: StoredDelivery, message: Message): void {
-    const { position, qos, retain, identifiers } = stored;
-    const delivery = new Delivery(position, message, qos, retain, identifiers, stored.sharedFilter);
-    delivery.packetId = stored.packetId;
-    delivery.released = stored.released;
-    this.#nextPosition = Math.max(this.#nextPosition, position + 1);
-    if (delivery.released) this.#inflight.restore(delivery.packetId, delivery, Stage.PUBCOMP);
-    else {
-      this.#queue.push(delivery);
-      this.#countQueued(1, message.bytes);
+  /** Takes over what the store has of the session at start. */
+  restore({ inFlight, queue, lastPosition, inbound }: StoredSessionState): void {
+    this.stored = true;
+    this.#nextPosition = lastPosition + 1;
+    for (const packetId of inbound) {
+      this.#inbound ??= new Set();
+      this.#inbound.add(packetId);
     }
+    const unacknowledged: Delivery[] = [];
+    for (const each of inFlight) {
+      const delivery = deliveryOf(each);
+      if (delivery.released) this.#inflight.restore(delivery.packetId, delivery, Stage.PUBCOMP);
+      else unacknowledged.push(delivery);
+    }
+    this.#queue.restore(queue);
+    this.#countQueued(queue.messages, queue.bytes);
+    this.#requeue(unacknowledged);
   }
 
-  /** The session is over. Returns what waited for it and was not acknowledged. */
+  /** The session is over. Returns what waited for it in memory and was not acknowledged; the rest is counted as dropped. */
   end(): Delivery[] {
+    this.#ended = true;
     this.#countQueued(-this.#queue.length, -this.#queue.bytes);
-    const waiting = [...this.#inflight.drain(), ...this.#queue.drain()];
+    const waiting = this.#inflight.drain();
+    const { loaded, forgotten } = this.#queue.drain();
+    for (const delivery of loaded) waiting.push(delivery);
+    this.#context.statistics.publishDropped += forgotten;
     this.#retained = null;
     this.#append({ kind: 'session-end', clientId: this.clientId });
     return waiting;
@@ -275,7 +293,7 @@ export class Session {
   ): void {
     // Without a session to resume, nothing is ever sent again: the packet identifier alone is enough.
     const delivery =
-      this.persistent || sharedFilter !== null
+      this.stored || sharedFilter !== null
         ? new Delivery(this.#nextPosition++, out.message(), qos, retain, identifiers, sharedFilter)
         : null;
     const packetId = this.#inflight.add(delivery, qos === 1 ? Stage.PUBACK : Stage.PUBREC);
@@ -311,12 +329,11 @@ export class Session {
       return;
     }
     const stage = delivery.qos === 1 ? Stage.PUBACK : Stage.PUBREC;
-    const kept = this.persistent || delivery.sharedFilter !== null ? delivery : null;
+    const kept = this.stored || delivery.sharedFilter !== null ? delivery : null;
     if (again) this.#inflight.restore(delivery.packetId, kept, stage);
     else {
       delivery.packetId = this.#inflight.add(kept, stage);
-      const { position, packetId } = delivery;
-      this.#append({ kind: 'sent', clientId: this.clientId, position, packetId });
+      this.#append({ kind: 'sent', clientId: this.clientId, delivery });
     }
     const sequence = this.#sendSequence(delivery.qos);
     const result = receiver.sendDelivery(delivery, delivery.packetId, again, expirySeconds, sequence);
@@ -342,25 +359,69 @@ export class Session {
     if (retained.size === 0) this.#retained = null;
   }
 
+  /** False: the queue is full, and this is what it loses. */
   #enqueue(
     message: Message,
     qos: QoS,
     retain: boolean,
     identifiers: readonly number[] | null,
     sharedFilter: string | null,
-  ): void {
-    const { limits } = this.#context;
-    if (
-      this.#queue.length >= limits.queueMessagesMax ||
-      this.#queue.bytes + message.bytes > limits.queueBytesMax
-    ) {
+  ): boolean {
+    // QoS 0 was promised to nobody: a store without room is kept for what was.
+    if (!this.#makeRoom(message.bytes) || (qos === 0 && this.#context.store.full)) {
       this.#drop(message.topic);
-      return;
+      return false;
     }
     const delivery = new Delivery(this.#nextPosition++, message, qos, retain, identifiers, sharedFilter);
-    this.#queue.push(delivery);
-    this.#countQueued(1, message.bytes);
     this.#append({ kind: 'enqueue', clientId: this.clientId, delivery });
+    this.#queue.push(delivery, this.stored);
+    this.#countQueued(1, message.bytes);
+    return true;
+  }
+
+  /** True when the queue can take another message of `bytes`; drops the oldest for it where that is the rule. */
+  #makeRoom(bytes: number): boolean {
+    const { limits, queueWhenFull } = this.#context;
+    const { queueMessagesMax, queueBytesMax } = limits;
+    const fits = (): boolean =>
+      this.#queue.length < queueMessagesMax && this.#queue.bytes + bytes <= queueBytesMax;
+    if (fits()) return true;
+    if (queueWhenFull === 'drop-newest' || bytes > queueBytesMax) return false;
+    while (!fits()) {
+      const oldest = this.#queue.shiftUnsent();
+      if (oldest === undefined) return this.#oldestIsAway();
+      this.#countQueued(-1, -oldest.message.bytes);
+      this.#drop(oldest.message.topic);
+      this.#done(oldest);
+    }
+    return true;
+  }
+
+  /** The oldest message is on its way from the store: until it is here, the queue may grow by as much as one page. */
+  #oldestIsAway(): boolean {
+    const { queueMessagesMax, queueBytesMax } = this.#context.limits;
+    if (this.#queue.wantsPage) this.#loadPage();
+    return (
+      this.#queue.paged &&
+      this.#queue.length < queueMessagesMax + QUEUE_FRONT_MESSAGES_MAX &&
+      this.#queue.bytes < queueBytesMax + QUEUE_PAGE_BYTES_MAX
+    );
+  }
+
+  /** Brings more of the queue into memory. */
+  #loadPage(): void {
+    const { store, log } = this.#context;
+    this.#queue.load(store, this.clientId).then(
+      (missing) => {
+        if (missing > 0) {
+          this.#context.statistics.queuedMessages -= missing;
+          log.error('session.queue_short', { clientId: this.clientId, username: this.owner, missing });
+        }
+        if (!this.#ended) this.pump();
+      },
+      // The store has failed, and says so to everybody.
+      () => {},
+    );
   }
 
   #requeue(deliveries: Delivery[]): void {
@@ -380,12 +441,12 @@ export class Session {
     if (delivery !== null) this.#done(delivery);
   }
 
-  #done({ position }: Delivery): void {
-    if (position > 0) this.#append({ kind: 'done', clientId: this.clientId, position });
+  #done(delivery: Delivery): void {
+    if (delivery.position > 0) this.#append({ kind: 'done', clientId: this.clientId, delivery });
   }
 
   #append(operation: StoreOperation): void {
-    if (this.persistent) this.#context.store.append(operation);
+    if (this.stored) this.#context.store.append(operation);
   }
 
   #countQueued(messages: number, bytes: number): void {

@@ -1,11 +1,19 @@
 /** A store whose watermark moves only when a test says so, and as far as it says. */
 import { MemoryStore } from '../../persistence/memory.ts';
-import type { Store, StoredState, StoreOperation } from '../../src/interfaces/store.ts';
+import type {
+  PageRequest,
+  Store,
+  StoredDelivery,
+  StoredState,
+  StoreEvents,
+  StoreOperation,
+} from '../../src/interfaces/store.ts';
 
 export class SteppedStore implements Store {
+  readonly full = false;
   readonly #memory = new MemoryStore();
   #durable = 0;
-  #onDurable: () => void = () => {};
+  #events: StoreEvents | null = null;
 
   get appended(): number {
     return this.#memory.appended;
@@ -15,13 +23,17 @@ export class SteppedStore implements Store {
     return this.#durable;
   }
 
-  async open(onDurable: () => void): Promise<StoredState> {
-    this.#onDurable = onDurable;
-    return await this.#memory.open(onDurable);
+  async open(events: StoreEvents): Promise<StoredState> {
+    this.#events = events;
+    return await this.#memory.open(events);
   }
 
   append(operation: StoreOperation): void {
     this.#memory.append(operation);
+  }
+
+  page(request: PageRequest): Promise<StoredDelivery[]> {
+    return this.#memory.page(request);
   }
 
   async close(): Promise<void> {}
@@ -29,6 +41,6 @@ export class SteppedStore implements Store {
   /** The first `sequence` operations are durable; all of them unless told. */
   moveTo(sequence: number = this.appended): void {
     this.#durable = sequence;
-    this.#onDurable();
+    this.#events?.durable();
   }
 }

@@ -29,6 +29,8 @@ export class TestBroker {
   readonly clock: FakeClock = new FakeClock();
   readonly store: Store;
   readonly broker: Broker;
+  /** What the broker said of its store. */
+  readonly storeFailures: string[] = [];
   readonly #transport: MemoryTransport = new MemoryTransport();
   #clients = 0;
 
@@ -40,6 +42,7 @@ export class TestBroker {
       store: this.store,
       clock: this.clock,
       log: options.log ?? SILENT,
+      onStoreFailed: (error) => this.storeFailures.push(error.message),
       limits: options.limits ?? {},
       settings: { sysIntervalSeconds: 0, ...options.settings },
     });

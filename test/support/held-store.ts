@@ -1,12 +1,22 @@
-/** A store that tests keep from becoming durable, and that can crash. */
+/** A store that tests keep from becoming durable, that can be full or fail, and that can crash. */
 import { MemoryStore } from '../../persistence/memory.ts';
-import type { Store, StoredState, StoreOperation } from '../../src/interfaces/store.ts';
+import type {
+  PageRequest,
+  Store,
+  StoredDelivery,
+  StoredState,
+  StoreEvents,
+  StoreOperation,
+} from '../../src/interfaces/store.ts';
 
 export class HeldStore implements Store {
   readonly #log: StoreOperation[] = [];
+  /** What pages are read from: everything appended, durable or not. */
+  readonly #memory = new MemoryStore();
   #durable = 0;
   #held = false;
-  #onDurable: () => void = () => {};
+  #full = false;
+  #events: StoreEvents | null = null;
 
   get appended(): number {
     return this.#log.length;
@@ -16,15 +26,24 @@ export class HeldStore implements Store {
     return this.#durable;
   }
 
-  async open(onDurable: () => void): Promise<StoredState> {
-    this.#onDurable = onDurable;
-    return await new MemoryStore().open(onDurable);
+  get full(): boolean {
+    return this.#full;
+  }
+
+  async open(events: StoreEvents): Promise<StoredState> {
+    this.#events = events;
+    return await this.#memory.open(events);
   }
 
   append(operation: StoreOperation): void {
     // What is written is what it was at the time, not what becomes of it.
     this.#log.push(copyOf(operation));
+    this.#memory.append(operation);
     if (!this.#held) this.#durable = this.#log.length;
+  }
+
+  page(request: PageRequest): Promise<StoredDelivery[]> {
+    return this.#memory.page(request);
   }
 
   async close(): Promise<void> {}
@@ -38,7 +57,19 @@ export class HeldStore implements Store {
   release(): void {
     this.#held = false;
     this.#durable = this.#log.length;
-    this.#onDurable();
+    this.#events?.durable();
+  }
+
+  /** There is no room for more, or there is again. */
+  fill(full: boolean): void {
+    this.#full = full;
+    this.#events?.full();
+  }
+
+  /** The store can no longer write. */
+  fail(error: Error): void {
+    this.#held = true;
+    this.#events?.failed(error);
   }
 
   /** What a broker finds after a crash: a store with what was durable. */
@@ -50,11 +81,12 @@ export class HeldStore implements Store {
 }
 
 function copyOf(operation: StoreOperation): StoreOperation {
-  if (operation.kind !== 'enqueue') return operation;
-  const { position, message, qos, retain, identifiers, sharedFilter, packetId, released } =
-    operation.delivery;
-  return {
-    ...operation,
-    delivery: { position, message, qos, retain, identifiers, sharedFilter, packetId, released },
-  };
+  return 'delivery' in operation
+    ? { ...operation, delivery: { ...fieldsOf(operation.delivery) } }
+    : operation;
+}
+
+function fieldsOf(delivery: StoredDelivery): StoredDelivery {
+  const { position, message, qos, retain, identifiers, sharedFilter, packetId, released } = delivery;
+  return { position, message, qos, retain, identifiers, sharedFilter, packetId, released };
 }
