@@ -40,6 +40,7 @@ export async function openCore(
       payloadFormatCheck: config.payloadFormatCheck,
       queueQos0: config.queueQos0,
       queueWhenFull: config.queueWhenFull,
+      hold: config.hold,
       deniedPublish: config.deniedPublish,
       responseInformation: config.responseInformation,
       sysIntervalSeconds: config.sys.intervalSeconds,

@@ -1,5 +1,6 @@
 /** The option table as people read it: rows for `--help`, Markdown for docs/config.md. */
 import { describeFormat } from './formats.ts';
+import { HOLD_OPTIONS } from './hold.ts';
 import { LISTENER_OPTIONS } from './listener-options.ts';
 import type { Option } from './option.ts';
 import { envName, flagName, OPTIONS } from './options.ts';
@@ -34,6 +35,7 @@ export function renderMarkdown(): string {
     parts.push(`## ${name === 'top level' ? 'Top level' : name}\n\n${table(of)}`);
   const listenerRows = LISTENER_OPTIONS.map(toRow);
   parts.push(`## listeners[]\n\n${LISTENER_INTRODUCTION}\n\n${plainTable(listenerRows)}`);
+  parts.push(`## hold[]\n\n${HOLD_INTRODUCTION}\n\n${plainTable(HOLD_OPTIONS.map(toRow))}`);
   return `${parts.join('\n\n')}\n`;
 }
 
@@ -57,6 +59,11 @@ named. With a file they have to be allowed explicitly, or a password file be giv
 
 const LISTENER_INTRODUCTION = `The keys of one listener. Where a key has the name of a limit it replaces that limit for the connections of this
 listener. Default ports: mqtt 1883, mqtts 8883, ws 8083, wss 8084; default path of ws and wss: \`/mqtt\`.`;
+
+const HOLD_INTRODUCTION = `The keys of one entry. A message that nobody gets is held in the order it came, also over a restart, and goes to the first
+session that subscribes to it and may receive it; from then on messages go there as usual, until the last subscriber has
+left. Retained messages are not held: they wait for their subscribers already. A publisher with MQTT 5 is told (0x97) when
+there is no room for its message.`;
 
 function toRow(option: Option): OptionRow {
   const plain = option.default === '' ? '""' : JSON.stringify(option.default)?.replace(/^"(.+)"$/, '$1');

@@ -12,6 +12,7 @@ export type Format =
   | { readonly kind: 'mode' }
   | { readonly kind: 'url' }
   | { readonly kind: 'listeners' }
+  | { readonly kind: 'holds' }
   /** An option whose feature is not built yet: only the value that is true today. */
   | { readonly kind: 'only'; readonly value: string | number | boolean };
 
@@ -43,6 +44,8 @@ export function describeFormat(format: Format): string {
       return 'a listener URL like mqtt://127.0.0.1:1883, ws://127.0.0.1:8083/mqtt or unix:///run/sluice.sock';
     case 'listeners':
       return 'a list of listeners, each with its url';
+    case 'holds':
+      return 'a list of mappings, each with its filter';
     case 'only':
       return `only ${JSON.stringify(format.value)} in this version`;
   }
@@ -73,6 +76,8 @@ export function fits(format: Format, value: unknown): boolean {
       return typeof value === 'string' && isPlain(value);
     case 'listeners':
       return Array.isArray(value) && value.length > 0;
+    case 'holds':
+      return Array.isArray(value);
     case 'only':
       return value === format.value;
   }
@@ -92,7 +97,9 @@ export function fromText(format: Format, text: string): unknown {
     case 'texts':
       return text.split(',').map((part) => part.trim());
     case 'listeners':
-      return listenersFromText(text);
+      return listFromText(text, 'url');
+    case 'holds':
+      return listFromText(text, 'filter');
     case 'only':
       return String(format.value) === text ? format.value : text;
     default:
@@ -114,9 +121,9 @@ function toBoolean(text: string): unknown {
   return text === 'false' ? false : text;
 }
 
-/** Either `[{ url: … }, …]` in YAML or JSON, or URLs separated by commas. */
-function listenersFromText(text: string): unknown {
-  if (!text.trimStart().startsWith('[')) return text.split(',').map((url) => ({ url: url.trim() }));
+/** Either `[{ KEY: … }, …]` in YAML or JSON, or the values of KEY separated by commas. */
+function listFromText(text: string, key: string): unknown {
+  if (!text.trimStart().startsWith('[')) return text.split(',').map((value) => ({ [key]: value.trim() }));
   try {
     return parseYaml(text, { uniqueKeys: true, stringKeys: true, logLevel: 'error' });
   } catch {

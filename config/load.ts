@@ -2,6 +2,7 @@
 import { ConfigError } from '../src/errors.ts';
 import type { Limits } from '../src/limits.ts';
 import { fromText } from './formats.ts';
+import { readHolds } from './hold.ts';
 import { collect, type Found } from './layer.ts';
 import { readListeners } from './listeners.ts';
 import { createSchema, envName, findOption, flagName, OPTIONS, PLANNED_KEYS } from './options.ts';
@@ -51,14 +52,16 @@ export function loadConfig(input: ConfigInput): Config {
   const given = found.get('listeners');
   const tree = given?.tree ?? (input.file === undefined ? fromValue(LOCAL_LISTENERS, 'built in') : null);
   const listeners = tree === null ? [] : readListeners(tree, sources, problems);
+  const holdTree = found.get('hold')?.tree;
+  const hold = holdTree === undefined ? [] : readHolds(holdTree, sources, problems);
   const schema = createSchema();
   for (const [key, { value }] of found) {
-    if (key !== 'listeners') schema.set(key, value);
+    if (key !== 'listeners' && key !== 'hold') schema.set(key, value);
   }
   schema.validate({ allowed: 'strict' });
   const values = schema.getProperties() as unknown as Values;
   const localOnly = input.file === undefined && listeners.every(isLocal);
-  const config = assemble(values, listeners, localOnly, sources);
+  const config = assemble({ ...values, hold }, listeners, localOnly, sources);
   if (tree === null && !problems.some((problem) => problem.where.endsWith(': listeners'))) {
     problems.push(
       new ConfigError(`${input.file}: listeners`, 'missing', 'Add "listeners:" with "- url: …" below'),
@@ -87,6 +90,7 @@ function assemble(
     payloadFormatCheck: values.payloadFormatCheck,
     queueQos0: values.queueQos0,
     queueWhenFull: values.queueWhenFull,
+    hold: values.hold,
     deniedPublish: values.deniedPublish,
     responseInformation: values.responseInformation,
     sys: values.sys,

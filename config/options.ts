@@ -65,6 +65,13 @@ export const OPTIONS: readonly Option[] = [
     doc: 'What a full queue (limits.queueMessagesMax, limits.queueBytesMax) loses: the message that comes, or those that have waited longest.',
   },
   {
+    key: 'hold',
+    format: { kind: 'holds' },
+    default: [],
+    defaultText: 'none',
+    doc: 'Topics whose messages are kept while nobody subscribes to them, and go to the first who does; in a flag or variable, filters separated by commas or a YAML list.',
+  },
+  {
     key: 'deniedPublish',
     format: { kind: 'choice', values: ['drop', 'disconnect'] },
     default: 'drop',

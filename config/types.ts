@@ -60,6 +60,15 @@ export interface LogConfig {
   pretty: 'auto' | 'always' | 'never';
 }
 
+/** Topics whose messages wait for their first subscriber. */
+export interface HoldConfig {
+  filter: string;
+  messagesMax: number;
+  bytesMax: number;
+  /** 0: for ever. */
+  expirySeconds: number;
+}
+
 export interface Config {
   /** No file, loopback listeners, anonymous clients: what `sluice serve` does when it is given nothing. */
   localOnly: boolean;
@@ -71,6 +80,7 @@ export interface Config {
   payloadFormatCheck: boolean;
   queueQos0: boolean;
   queueWhenFull: 'drop-newest' | 'drop-oldest';
+  hold: HoldConfig[];
   deniedPublish: 'drop' | 'disconnect';
   responseInformation: string;
   sys: { intervalSeconds: number };

@@ -25,4 +25,7 @@ export class Statistics {
   sharedSubscriptions = 0;
   queuedMessages = 0;
   queuedBytes = 0;
+  /** Messages that wait for the first subscriber to their topic. */
+  heldMessages = 0;
+  heldBytes = 0;
 }

@@ -68,7 +68,7 @@ const HOUSE: readonly {
   { folder: 'src/', values: ['src/'], node: ['node:buffer', 'node:crypto'], packages: false },
   ...['transports/', 'auth/', 'persistence/', 'admin/'].map((folder) => plug(folder, [])),
   plug('cluster/', ['src/codec/']),
-  { folder: 'config/', values: ['config/', 'src/limits.ts', 'src/errors.ts'], packages: true },
+  { folder: 'config/', values: ['config/', 'src/limits.ts', 'src/errors.ts', 'src/topics/'], packages: true },
 ];
 
 /** A plug sees the seams as types, and never another plug. */

@@ -12,7 +12,7 @@ import { refuseConnect } from '../handlers/refuse-connect.ts';
 import type { Authenticator, Authorizer } from '../interfaces/auth.ts';
 import type { Clock } from '../interfaces/clock.ts';
 import type { Log } from '../interfaces/log.ts';
-import type { Store } from '../interfaces/store.ts';
+import type { Store, StoredSessionState } from '../interfaces/store.ts';
 import type { Wire, WireEvents } from '../interfaces/transport.ts';
 import {
   DEFAULT_LIMITS,
@@ -21,6 +21,7 @@ import {
   REFUSED_CONNECTIONS_MAX,
   SWEEP_INTERVAL_MS,
 } from '../limits.ts';
+import { HeldTopics, isHoldKey } from '../router/held-topics.ts';
 import { PublishRun } from '../router/publish-run.ts';
 import { Router } from '../router/router.ts';
 import { Message } from '../session/message.ts';
@@ -65,6 +66,8 @@ export class Broker {
   readonly statistics = new Statistics();
   readonly flusher = new Flusher();
   readonly router: Router;
+  /** Messages that wait for the first subscriber to their topic. */
+  readonly held: HeldTopics;
   readonly sessions: Sessions;
   /** Filled again for every PUBLISH that comes in, and for every one of its own shape that goes out. */
   readonly publishView: PublishView;
@@ -90,12 +93,13 @@ export class Broker {
     this.settings = { ...DEFAULT_SETTINGS, ...options.settings };
     this.#onStoreFailed = options.onStoreFailed ?? (() => {});
     this.publishView = new PublishView(this.limits.userPropertiesMax);
-    this.router = new Router(this.authorizer, this.statistics, this.clock);
     const { limits, store, authorizer, statistics, clock, log } = this;
     const { queueQos0, queueWhenFull } = this.settings;
     const queueMemory = new QueueMemory();
     const shared = { limits, store, authorizer, statistics, clock, log };
     const context = { ...shared, queueQos0, queueWhenFull, queueMemory };
+    this.held = new HeldTopics(this.settings.hold, context);
+    this.router = new Router(authorizer, statistics, clock, this.held);
     this.sessions = new Sessions(context, this.router, (will, session) => this.#publishWill(will, session));
     this.#retainKeeper = new RetainKeeper(context, this.router.retained);
     this.#sysTopics = new SysTopics(this);
@@ -109,7 +113,12 @@ export class Broker {
       failed: (error) => this.#storeFailed(error),
     });
     this.#retainKeeper.load(state.retained);
-    this.sessions.load(state);
+    const held: StoredSessionState[] = [];
+    for (const each of state.sessions) {
+      if (isHoldKey(each.session.clientId)) held.push(each);
+      else this.sessions.load(each);
+    }
+    for (const { session, lastPosition } of held) await this.held.load(session.clientId, lastPosition);
     this.#stops.push(this.clock.every(SWEEP_INTERVAL_MS, () => this.#sweep()));
     const { sysIntervalSeconds } = this.settings;
     if (sysIntervalSeconds === 0) return;
@@ -337,6 +346,7 @@ export class Broker {
     }
     this.sessions.sweep(now);
     this.#retainKeeper.sweep(now);
+    this.held.sweep(now);
   }
 
   #keepAliveOver(connection: Connection): void {

@@ -1,4 +1,4 @@
-import type { StoredMessage, StoredState, StoredSubscription } from '../interfaces/store.ts';
+import type { StoredMessage, StoredSessionState, StoredSubscription } from '../interfaces/store.ts';
 import type { Router } from '../router/router.ts';
 import { Message } from '../session/message.ts';
 import { Session, type SessionContext, type SessionWill } from '../session/session.ts';
@@ -106,10 +106,13 @@ export class Sessions {
     if (session.will !== null) this.#fireWill(session);
     for (const filter of [...session.subscriptions.keys()]) this.#router.unsubscribe(session, filter);
     this.#byClientId.delete(session.clientId);
-    for (const { sharedFilter, qos, packetId, message } of session.end()) {
+    for (const { sharedFilter, qos, packetId, message, notBefore } of session.end()) {
       // [MQTT-4.8.2-4] [MQTT-4.8.2-5] QoS 2 that was sent belongs to this client alone; the rest goes to other members.
       if (sharedFilter !== null && (packetId === 0 || qos === 1))
         this.#router.redeliver(sharedFilter, message);
+      // Held until this session came, and not sent to it: the next subscriber gets it.
+      else if (sharedFilter === null && notBefore > 0 && packetId === 0)
+        this.#router.publishMessage(message, null);
     }
   }
 
@@ -127,27 +130,25 @@ export class Sessions {
     }
   }
 
-  /** Takes over what the store has from before the start. */
-  load(state: StoredState): void {
+  /** Takes over a session that the store has from before the start. */
+  load(stored: StoredSessionState): void {
     const { clock } = this.#context;
-    for (const stored of state.sessions) {
-      const { clientId, owner, expirySeconds, disconnectedAtWallMs, will } = stored.session;
-      const session = new Session(this.#context, clientId, owner);
-      session.expirySeconds = expirySeconds;
-      this.#byClientId.set(clientId, session);
-      for (const each of stored.subscriptions) this.#subscribe(session, each);
-      session.restore(stored);
-      // Connected when the broker ended: its time away begins now, and is written down, or every restart would begin it anew.
-      session.disconnectedAtWallMs = disconnectedAtWallMs === 0 ? clock.wallNow() : disconnectedAtWallMs;
-      const gone = Math.max(0, clock.wallNow() - session.disconnectedAtWallMs);
-      if (will !== null) {
-        session.will = { ...will, message: messageOf(will.message) };
-        this.#wills.set(session, clock.now() + Math.max(0, will.delaySeconds * 1000 - gone));
-      }
-      if (expirySeconds !== NEVER_SECONDS)
-        this.#expiries.set(session, clock.now() + expirySeconds * 1000 - gone);
-      if (disconnectedAtWallMs === 0) this.store(session);
+    const { clientId, owner, expirySeconds, disconnectedAtWallMs, will } = stored.session;
+    const session = new Session(this.#context, clientId, owner);
+    session.expirySeconds = expirySeconds;
+    this.#byClientId.set(clientId, session);
+    for (const each of stored.subscriptions) this.#subscribe(session, each);
+    session.restore(stored);
+    // Connected when the broker ended: its time away begins now, and is written down, or every restart would begin it anew.
+    session.disconnectedAtWallMs = disconnectedAtWallMs === 0 ? clock.wallNow() : disconnectedAtWallMs;
+    const gone = Math.max(0, clock.wallNow() - session.disconnectedAtWallMs);
+    if (will !== null) {
+      session.will = { ...will, message: messageOf(will.message) };
+      this.#wills.set(session, clock.now() + Math.max(0, will.delaySeconds * 1000 - gone));
     }
+    if (expirySeconds !== NEVER_SECONDS)
+      this.#expiries.set(session, clock.now() + expirySeconds * 1000 - gone);
+    if (disconnectedAtWallMs === 0) this.store(session);
   }
 
   #subscribe(session: Session, stored: StoredSubscription): void {

@@ -39,7 +39,7 @@ export class SysTopics {
   }
 
   #values() {
-    const { statistics: counters, sessions, router, flusher } = this.#broker;
+    const { statistics: counters, sessions, router, flusher, store } = this.#broker;
     const { heapUsed, external, rss } = process.memoryUsage();
     return {
       'clients/total': sessions.size,
@@ -51,9 +51,13 @@ export class SysTopics {
       'clients/expired': counters.sessionsExpired,
       'messages/received': counters.messagesReceived,
       'messages/sent': counters.messagesSent,
-      'messages/stored': counters.queuedMessages + router.retained.count,
-      'store/messages/count': counters.queuedMessages + router.retained.count,
-      'store/messages/bytes': counters.queuedBytes + router.retained.bytes,
+      'messages/stored': counters.queuedMessages + counters.heldMessages + router.retained.count,
+      'store/messages/count': counters.queuedMessages + counters.heldMessages + router.retained.count,
+      'store/messages/bytes': counters.queuedBytes + counters.heldBytes + router.retained.bytes,
+      'store/full': store.full ? 1 : 0,
+      'held/messages/count': counters.heldMessages,
+      'held/messages/bytes': counters.heldBytes,
+      'publish/messages/refused': counters.publishRefused,
       'publish/messages/received': counters.publishReceived,
       'publish/messages/sent': counters.publishSent,
       'publish/messages/dropped': counters.publishDropped,

@@ -16,7 +16,8 @@ export function extendRun(
 ): boolean {
   if (buffer[start] !== PLAIN_PUBLISH) return false;
   const state = connection.lastTopic;
-  if (state === null || !state.allowed || state.route.groups.length > 0) return false;
+  if (state === null || !state.allowed) return false;
+  if (state.route.groups.length > 0 || state.route.hold !== null) return false;
   const { bytes } = state;
   const topicEnd = bodyStart + 2 + bytes.length;
   if (topicEnd > end || ((buffer[bodyStart] << 8) | buffer[bodyStart + 1]) !== bytes.length) return false;

@@ -157,14 +157,14 @@ function newTopic(connection: Connection, view: PublishView): TopicState {
     bytes,
     generation: -1,
     allowed: false,
-    route: { topic, generation: 0, targets: [], groups: [] },
+    route: { topic, generation: 0, targets: [], groups: [], hold: null },
   };
   return fresh(connection, state);
 }
 
 /** A state for a well-formed name over our limits; it stands in for the topic so that the next packet costs no more. */
 function refusedTopic(connection: Connection, topic: string, bytes: Buffer): TopicState {
-  const route = { topic, generation: -1, targets: [], groups: [] };
+  const route = { topic, generation: -1, targets: [], groups: [], hold: null };
   return { topic, bytes, generation: connection.broker.router.generation, allowed: true, route };
 }
 

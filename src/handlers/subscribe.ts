@@ -39,7 +39,10 @@ export function handleSubscribe(connection: Connection, packet: SubscribePacket)
     properties: {},
     reasonCodes,
   });
-  for (const each of granted) sendRetained(connection, each);
+  for (const each of granted) {
+    sendRetained(connection, each);
+    connection.broker.held.release(each.subscription);
+  }
 }
 
 /** Makes one subscription, or says with a reason code why not. */

@@ -1,6 +1,7 @@
 import type { QoS } from '../codec/packets.ts';
 import type { Session } from '../session/session.ts';
 import type { Subscription } from '../session/subscription.ts';
+import type { Hold } from './held-topics.ts';
 import type { SharedGroup } from './shared-group.ts';
 
 /** One session that gets the messages of a topic, once, however many of its filters match (MQTT 5.0 section 3.3.4). */
@@ -21,6 +22,8 @@ export interface Route {
   readonly generation: number;
   readonly targets: readonly Target[];
   readonly groups: readonly SharedGroup[];
+  /** Where messages go that nobody gets; null: nowhere. */
+  readonly hold: Hold | null;
 }
 
 /** Joins the subscriptions that match into one target for each session. */

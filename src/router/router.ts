@@ -8,6 +8,7 @@ import { Outgoing, shapeIndex } from '../session/outgoing.ts';
 import type { Session } from '../session/session.ts';
 import type { Subscription } from '../session/subscription.ts';
 import type { Statistics } from '../statistics.ts';
+import type { HeldTopics } from './held-topics.ts';
 import type { PublishRun } from './publish-run.ts';
 import { RetainedMessages } from './retained.ts';
 import { type Route, type Target, targetsOf } from './route.ts';
@@ -21,16 +22,18 @@ export class Router {
   readonly #authorizer: Authorizer;
   readonly #statistics: Statistics;
   readonly #clock: Clock;
+  readonly #held: HeldTopics;
   readonly #routes = new Map<string, Route>();
   readonly #outgoing = new Outgoing();
   #routesGeneration = -1;
   #routesTargets = 0;
   #changes = 0;
 
-  constructor(authorizer: Authorizer, statistics: Statistics, clock: Clock) {
+  constructor(authorizer: Authorizer, statistics: Statistics, clock: Clock, held: HeldTopics) {
     this.#authorizer = authorizer;
     this.#statistics = statistics;
     this.#clock = clock;
+    this.#held = held;
   }
 
   /** Grows with every change of a subscription or a right: a Route of an older generation no longer holds. */
@@ -70,7 +73,13 @@ export class Router {
     if (known !== undefined && known.generation === generation) return known;
     const { subscriptions, groups } = this.#tree.match(topic);
     const allowed = subscriptions.filter((each) => this.#mayReceive(each, topic));
-    const route: Route = { topic, generation, targets: targetsOf(allowed), groups };
+    const route: Route = {
+      topic,
+      generation,
+      targets: targetsOf(allowed),
+      groups,
+      hold: this.#held.of(topic),
+    };
     this.#remember(route);
     return route;
   }
@@ -102,6 +111,11 @@ export class Router {
       else out.refused++;
     }
     for (const group of route.groups) if (this.#share(group, qos, retain)) receivers++;
+    // A retained message waits for its subscribers already.
+    if (receivers === 0 && out.refused === 0 && route.hold !== null && !retain) {
+      if (route.hold.keep(out, qos)) receivers++;
+      else if (qos > 0) out.refused++;
+    }
     return receivers;
   }
 
@@ -189,6 +203,7 @@ export class Router {
   touchesStore(route: Route, qos: QoS): boolean {
     const stores = (session: Session, granted: QoS): boolean => session.stored && qos > 0 && granted > 0;
     return (
+      (route.hold !== null && qos > 0 && route.targets.length === 0) ||
       route.targets.some((each) => stores(each.session, each.qos)) ||
       route.groups.some((group) => group.some((each) => stores(each.session, each.qos)))
     );

@@ -11,6 +11,8 @@ export class Delivery implements StoredDelivery {
   readonly identifiers: readonly number[] | null;
   readonly sharedFilter: string | null;
   packetId = 0;
+  /** The store's operation that must be durable before it is sent; 0: none. */
+  notBefore = 0;
   released = false;
 
   constructor(

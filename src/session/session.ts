@@ -135,6 +135,17 @@ export class Session {
     return result !== 'other';
   }
 
+  /** Queues a message that was held for its first subscriber: it is bounded where it was held, and leaves once the move is durable. */
+  deliverHeld(
+    message: Message,
+    qos: QoS,
+    identifiers: readonly number[] | null,
+    sharedFilter: string | null,
+  ): void {
+    const delivery = this.#add(message, qos, false, identifiers, sharedFilter);
+    delivery.notBefore = this.#context.store.appended;
+  }
+
   /** Takes a source of retained messages for `filter`; it replaces an unfinished one for the same filter. */
   deliverRetained(filter: string, source: RetainedSource): void {
     this.#retained ??= new Map();
@@ -324,7 +335,7 @@ export class Session {
       return;
     }
     if (delivery.qos === 0) {
-      receiver.sendDelivery(delivery, 0, false, expirySeconds, 0);
+      receiver.sendDelivery(delivery, 0, false, expirySeconds, delivery.notBefore);
       this.#done(delivery);
       return;
     }
@@ -335,7 +346,7 @@ export class Session {
       delivery.packetId = this.#inflight.add(kept, stage);
       this.#append({ kind: 'sent', clientId: this.clientId, delivery });
     }
-    const sequence = this.#sendSequence(delivery.qos);
+    const sequence = Math.max(this.#sendSequence(delivery.qos), delivery.notBefore);
     const result = receiver.sendDelivery(delivery, delivery.packetId, again, expirySeconds, sequence);
     if (result === 'too-large') this.#forget(delivery.packetId);
   }
@@ -372,11 +383,22 @@ export class Session {
       this.#drop(message.topic);
       return false;
     }
+    this.#add(message, qos, retain, identifiers, sharedFilter);
+    return true;
+  }
+
+  #add(
+    message: Message,
+    qos: QoS,
+    retain: boolean,
+    identifiers: readonly number[] | null,
+    sharedFilter: string | null,
+  ): Delivery {
     const delivery = new Delivery(this.#nextPosition++, message, qos, retain, identifiers, sharedFilter);
     this.#append({ kind: 'enqueue', clientId: this.clientId, delivery });
     this.#queue.push(delivery, this.stored);
     this.#countQueued(1, message.bytes);
-    return true;
+    return delivery;
   }
 
   /** True when the queue can take another message of `bytes`; drops the oldest for it where that is the rule. */

@@ -48,6 +48,19 @@ auth: { allowAnonymous: true }
     assert.equal(load(yaml).listeners[1].tls?.cert, 'a.pem');
   });
 
+  test('of hold is a list of rules, in a flag filters alone', () => {
+    const rest = { messagesMax: 10_000, bytesMax: 8_388_608, expirySeconds: 604_800 };
+    const { hold, sources } = load(`${MINIMAL}hold:\n  - { filter: jobs/#, messagesMax: 5 }\n`);
+    assert.deepEqual(hold, [{ ...rest, filter: 'jobs/#', messagesMax: 5 }]);
+    assert.equal(sources.get('hold[0].messagesMax'), `${join(directory, 'sluice.yaml')}:4`);
+    const fromFlag = load(null, {}, { hold: 'a/#, b' }).hold;
+    assert.deepEqual(fromFlag, [
+      { ...rest, filter: 'a/#' },
+      { ...rest, filter: 'b' },
+    ]);
+    assert.deepEqual(load(MINIMAL).hold, []);
+  });
+
   test('from variables of a Kubernetes service called sluice is none', () => {
     const env = {
       SLUICE_PORT: 'tcp://10.0.0.1:1883',
