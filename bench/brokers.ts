@@ -37,6 +37,8 @@ export interface BrokerOptions {
   /** Lets everybody in without a password and allows everything. */
   readonly open: boolean;
   readonly nodeFlags?: readonly string[];
+  /** Mosquitto writes its state to the disk every second, and bounds no queue. */
+  readonly persistent?: boolean;
   /** More of Sluice's configuration. */
   readonly config?: Readonly<Record<string, unknown>>;
 }
@@ -80,7 +82,10 @@ async function startMosquitto(options: BrokerOptions): Promise<RunningBroker> {
   // It would give up root, and with it the right to read these files.
   const user = process.getuid?.() === 0 ? 'user root\n' : '';
   const settings = `listener ${port} 127.0.0.1\nlog_type error\nmax_inflight_messages ${MOSQUITTO_INFLIGHT_MESSAGES}\n`;
-  const config = file('mosquitto.conf', `${settings}${user}${access}`);
+  const disk = options.persistent
+    ? `persistence true\npersistence_location ${directory}/\nautosave_interval 1\nmax_queued_messages 0\n`
+    : '';
+  const config = file('mosquitto.conf', `${settings}${disk}${user}${access}`);
   const broker = await startProcess([pathOf('mosquitto')!, '-c', config], port);
   const stop = async (): Promise<void> => {
     await broker.stop();

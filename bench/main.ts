@@ -8,15 +8,24 @@ import { cpus } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { BROKER_NAMES, type BrokerName, isInstalled, PASSWORD, startBroker, USER } from './brokers.ts';
+import { measureDurable, measureQueue } from './durable.ts';
 import { measureGarbage } from './garbage.ts';
 import { compileLoadGenerator, type Measured, runLoad } from './load.ts';
-import { judge, type Result, rateOf, renderGoals, renderResults } from './report.ts';
+import {
+  judge,
+  judgeDurable,
+  type Result,
+  rateOf,
+  renderDurable,
+  renderGoals,
+  renderResults,
+} from './report.ts';
 import { SCENARIOS, type Scenario } from './scenarios.ts';
 import { measureSubscriptions } from './subscriptions.ts';
 
 const ROOT = path.join(import.meta.dirname, '..');
 /** Measured apart from the table, by other means. */
-const SPECIAL = ['garbage', 'subscriptions'] as const;
+const SPECIAL = ['garbage', 'subscriptions', 'durable'] as const;
 const LOGIN = ['--user', USER, '--pass', PASSWORD];
 const WARM_UP_SECONDS = 1;
 
@@ -132,7 +141,12 @@ async function main(): Promise<number> {
   const results = await runTable(binary, plan);
   const garbage = plan.special.includes('garbage') ? await measureGarbage(binary, LOGIN, plan.seconds) : [];
   const costs = plan.special.includes('subscriptions') ? await measureSubscriptions() : [];
-  const goals = judge(results, garbage, costs);
+  const wantsDurable = plan.special.includes('durable');
+  const durable = wantsDurable
+    ? await measureDurable(binary, LOGIN, plan.seconds, plan.repeat, plan.brokers)
+    : [];
+  const queue = wantsDurable ? await measureQueue(binary, LOGIN) : null;
+  const goals = [...judge(results, garbage, costs), ...judgeDurable(durable, queue)];
   print(`\nNode ${process.versions.node}, ${cpus().length} × ${cpus()[0]?.model.trim()}\n`);
   if (results.length > 0) print(`${renderResults(results)}\n`);
   for (const { subscriptions, cpuUsPerPublish, rssMb } of costs) {
@@ -140,9 +154,10 @@ async function main(): Promise<number> {
       `${subscriptions} subscriptions: ${cpuUsPerPublish.toFixed(2)} µs CPU a publish, ${rssMb.toFixed(0)} MB`,
     );
   }
+  if (durable.length > 0) print(`\n${renderDurable(durable, queue)}`);
   if (goals.length > 0) print(`\n${renderGoals(goals)}`);
   if (plan.json !== undefined)
-    writeFileSync(plan.json, JSON.stringify({ results, garbage, costs, goals }, null, 2));
+    writeFileSync(plan.json, JSON.stringify({ results, garbage, costs, durable, queue, goals }, null, 2));
   return 0;
 }
 

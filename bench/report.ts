@@ -1,11 +1,15 @@
 /** Turns measurements into a table and compares them with the goals. */
 import type { BrokerName } from './brokers.ts';
+import type { DurableRun, QueueCost } from './durable.ts';
 import type { Garbage } from './garbage.ts';
 import type { Measured } from './load.ts';
 import {
   CONNECTS_PER_SECOND_MIN,
+  DURABLE_PER_SECOND_MIN,
+  DURABLE_TIMES_MOSQUITTO_MIN,
   GARBAGE_BYTES_MAX,
   IDLE_KB_MAX,
+  QUEUED_MILLION_MB_MAX,
   type Scenario,
   SUBSCRIPTIONS_COST_RATIO_MAX,
 } from './scenarios.ts';
@@ -127,6 +131,51 @@ export function judge(
     );
   }
   return goals;
+}
+
+/** Sluice's median of the runs that wait for the disk, and Mosquitto's of all. */
+function durableRates(runs: readonly DurableRun[]): { sluice: number; mosquitto: number | undefined } {
+  const median = (of: readonly DurableRun[]): number | undefined => {
+    const rates = of.map(({ run }) => run.publishedPerSecond).sort((a, b) => a - b);
+    return rates[Math.floor((rates.length - 1) / 2)];
+  };
+  const mine = runs.filter(({ broker }) => broker === 'sluice');
+  const durable = mine.filter(({ acknowledges }) => acknowledges === mine[0].acknowledges);
+  return { sluice: median(durable)!, mosquitto: median(runs.filter(({ broker }) => broker === 'mosquitto')) };
+}
+
+/** Sluice's store against its goals. */
+export function judgeDurable(runs: readonly DurableRun[], queue: QueueCost | null): Goal[] {
+  const goals: Goal[] = [];
+  if (runs.length > 0) {
+    const { sluice, mosquitto } = durableRates(runs);
+    goals.push(atLeast('durable messages a second', sluice, DURABLE_PER_SECOND_MIN));
+    if (mosquitto !== undefined)
+      goals.push(atLeast('durable, times Mosquitto', sluice / mosquitto, DURABLE_TIMES_MOSQUITTO_MIN));
+  }
+  if (queue !== null)
+    goals.push(
+      atMost(`MB for ${short(queue.messages)} queued messages`, queue.growthMb, QUEUED_MILLION_MB_MAX),
+    );
+  return goals;
+}
+
+export function renderDurable(runs: readonly DurableRun[], queue: QueueCost | null): string {
+  const rows = runs.map(({ broker, acknowledges, run }) => [
+    `QoS 1 to an absent session`,
+    broker,
+    acknowledges,
+    short(run.publishedPerSecond),
+    run.cpuUsPerMessage.toFixed(2),
+    run.p50Us.toFixed(0),
+    run.p99Us.toFixed(0),
+    run.rssMb.toFixed(0),
+  ]);
+  const columns = ['scenario', 'broker', 'acknowledges', 'rate/s', 'CPU µs', 'p50 µs', 'p99 µs', 'RSS MB'];
+  const table = renderTable([columns, ...rows]);
+  if (queue === null) return table;
+  const { messages, growthMb, growthAfterMb, readPerSecond } = queue;
+  return `${table}\n${short(messages)} queued messages: ${growthMb.toFixed(0)} MB more memory, read at ${short(readPerSecond)}/s, ${growthAfterMb.toFixed(0)} MB more after that`;
 }
 
 function atLeast(what: string, measured: number, min: number): Goal {

@@ -19,6 +19,13 @@ export const GARBAGE_BYTES_MAX = 64;
 /** Publish cost with a million subscriptions that do not match, over that with a thousand. */
 export const SUBSCRIPTIONS_COST_RATIO_MAX = 2;
 
+/** QoS 1 messages a second to an absent session, each acknowledged after it is on the disk. */
+export const DURABLE_PER_SECOND_MIN = 100_000;
+/** The same over Mosquitto's rate, which acknowledges before it writes. */
+export const DURABLE_TIMES_MOSQUITTO_MIN = 10;
+/** What the broker may grow by while a million messages wait for one absent session, in MB. */
+export const QUEUED_MILLION_MB_MAX = 64;
+
 export const SCENARIOS: readonly Scenario[] = [
   { name: '1-1', title: '1 → 1 QoS 0', load: [], measures: 'received', timesMosquittoMin: 10 },
   { name: '20-1', title: '20 → 1 QoS 0', load: ['--pubs', '20'], measures: 'received', timesMosquittoMin: 8 },

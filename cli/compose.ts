@@ -1,10 +1,12 @@
 /** Builds the broker from its parts. */
-import type { Config, ListenerConfig } from '../config/types.ts';
+import type { Config, ListenerConfig, PersistenceConfig } from '../config/types.ts';
 import { MemoryStore } from '../persistence/memory.ts';
+import { SqliteStore } from '../persistence/sqlite/store.ts';
 import { Broker } from '../src/broker/broker.ts';
 import type { Door } from '../src/connection/door.ts';
 import type { Clock } from '../src/interfaces/clock.ts';
 import type { Log } from '../src/interfaces/log.ts';
+import type { Store } from '../src/interfaces/store.ts';
 import type { Wire, WireEvents } from '../src/interfaces/transport.ts';
 import type { Access } from './access.ts';
 import { readVersion } from './version.ts';
@@ -21,17 +23,17 @@ export interface CoreParts {
   readonly access: Access;
   /** The store can no longer keep its promise: the process has to end. */
   readonly onStoreFailed: (error: Error) => void;
+  /** Called while the store is read at start, with the part that is done, 0 to 1. */
+  readonly onStoreProgress: (fraction: number) => void;
 }
 
-/** Starts a broker on a store in memory. */
-export async function openCore(
-  config: Config,
-  { log, clock, access, onStoreFailed }: CoreParts,
-): Promise<Core> {
+/** Starts a broker on its store. */
+export async function openCore(config: Config, parts: CoreParts): Promise<Core> {
+  const { log, clock, access, onStoreFailed } = parts;
   const broker = new Broker({
     authenticator: access.authenticator,
     authorizer: access.authorizer,
-    store: new MemoryStore(),
+    store: makeStore(config.persistence, parts),
     clock,
     log,
     onStoreFailed,
@@ -62,4 +64,10 @@ export async function openCore(
     accept: (wire, listener) => broker.accept(wire, doorOf(listener)),
     close: () => broker.close(),
   };
+}
+
+function makeStore(persistence: PersistenceConfig, { clock, onStoreProgress }: CoreParts): Store {
+  const { enabled, dir, acknowledge, diskFreeBytesMin } = persistence;
+  if (!enabled) return new MemoryStore();
+  return new SqliteStore({ dir, clock, acknowledge, diskFreeBytesMin, onProgress: onStoreProgress });
 }

@@ -8,6 +8,7 @@ import type { Config } from '../config/types.ts';
 import { ConfigError } from '../src/errors.ts';
 import { writeAtomically } from './files.ts';
 import { registerPasswd } from './passwd.ts';
+import { registerStore } from './store.ts';
 import { readVersion } from './version.ts';
 
 const EXIT_FAILED = 1;
@@ -64,6 +65,7 @@ export function createProgram(): Command {
   check.action((flags: Record<string, string | true>) => runCheck(toConfig(flags)));
 
   registerPasswd(program);
+  registerStore(program);
 
   program
     .command('config-docs [file]', { hidden: true })
@@ -119,7 +121,7 @@ function withSuggestion(text: string): string {
   if (unknown === null) return `sluice: ${message}\n`;
   const known =
     unknown[1] === 'command'
-      ? ['serve', 'check', 'passwd']
+      ? ['serve', 'check', 'passwd', 'store', 'stats', 'verify', 'export', 'import', 'compact']
       : ['--config', '--help', '--version', ...describeOptions().map((row) => row.flag)];
   const meant = nearest(unknown[2].split('=')[0], known);
   const remedy = meant === null ? 'Ask the command for --help' : `Did you mean ${meant}?`;

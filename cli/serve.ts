@@ -27,6 +27,7 @@ export interface Running {
 
 const MS_PER_SECOND = 1_000;
 const CRASH_FLUSH_MS = 2_000;
+const PROGRESS_INTERVAL_MS = 2_000;
 
 /**
  * Starts everything, or nothing: rejects with `ConfigErrors` or `ConfigError` that name every fault found.
@@ -47,7 +48,13 @@ export async function serve(
   try {
     const access = new Access(config.auth, log);
     undo.push(() => access.close());
-    const core = await openCore(config, { log, clock, access, onStoreFailed });
+    const core = await openCore(config, {
+      log,
+      clock,
+      access,
+      onStoreFailed,
+      onStoreProgress: tellProgress(config.persistence.dir, outputs),
+    });
     undo.push(() => core.close());
     const doors = await openDoors(config, core, log);
     for (const { door, address } of doors) {
@@ -61,6 +68,19 @@ export async function serve(
     for (const step of undo.reverse()) await step();
     throw error;
   }
+}
+
+/** Says how far the store has been read, when that takes long enough for somebody to wonder. */
+function tellProgress(dir: string, outputs: LogOutputs): (fraction: number) => void {
+  const startedAt = performance.now();
+  let toldAt = startedAt;
+  return (fraction) => {
+    const now = performance.now();
+    if (now - toldAt < PROGRESS_INTERVAL_MS) return;
+    toldAt = now;
+    const seconds = Math.round((now - startedAt) / MS_PER_SECOND);
+    outputs.stdout.write(`reading ${dir}: ${Math.floor(fraction * 100)} % after ${seconds} s\n`);
+  };
 }
 
 function raise(error: Error): never {

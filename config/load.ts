@@ -94,6 +94,7 @@ function assemble(
     deniedPublish: values.deniedPublish,
     responseInformation: values.responseInformation,
     sys: values.sys,
+    persistence: values.persistence,
     log: values.log,
     shutdownGraceSeconds: values.shutdownGraceSeconds,
     sources,

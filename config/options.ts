@@ -127,9 +127,27 @@ export const OPTIONS: readonly Option[] = [
   },
   {
     key: 'persistence.enabled',
-    format: { kind: 'only', value: false },
-    default: false,
-    doc: 'Whether sessions, queues and retained messages outlive the broker. Not available in this version.',
+    format: boolean,
+    default: true,
+    doc: 'Whether sessions, queues and retained messages outlive the broker, and are on the disk before they are acknowledged.',
+  },
+  {
+    key: 'persistence.dir',
+    format: { kind: 'path', emptyAllowed: false },
+    default: 'data',
+    doc: 'Folder of the store, of one broker alone; made when missing, for its user alone.',
+  },
+  {
+    key: 'persistence.acknowledge',
+    format: { kind: 'choice', values: ['durable', 'committed', 'received'] },
+    default: 'durable',
+    doc: 'What an acknowledgement says: durable: it is on the disk and survives a power cut; committed: it survives the end of the process; received: neither is waited for.',
+  },
+  {
+    key: 'persistence.diskFreeBytesMin',
+    format: integer(0, 1_099_511_627_776, 'bytes'),
+    default: 67_108_864,
+    doc: 'Free space of the disk below which nothing is taken that would have to be kept, in bytes; 0: only when it is full.',
   },
   {
     key: 'workers',
@@ -140,7 +158,7 @@ export const OPTIONS: readonly Option[] = [
 ];
 
 /** Keys planned for later versions, so that an error can say so instead of "unknown". */
-export const PLANNED_KEYS: ReadonlySet<string> = new Set(['persistence.dir', 'admin']);
+export const PLANNED_KEYS: ReadonlySet<string> = new Set(['admin']);
 
 const byKey = new Map(OPTIONS.map((option) => [option.key, option]));
 

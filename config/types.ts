@@ -69,6 +69,13 @@ export interface HoldConfig {
   expirySeconds: number;
 }
 
+export interface PersistenceConfig {
+  enabled: boolean;
+  dir: string;
+  acknowledge: 'durable' | 'committed' | 'received';
+  diskFreeBytesMin: number;
+}
+
 export interface Config {
   /** No file, loopback listeners, anonymous clients: what `sluice serve` does when it is given nothing. */
   localOnly: boolean;
@@ -84,6 +91,7 @@ export interface Config {
   deniedPublish: 'drop' | 'disconnect';
   responseInformation: string;
   sys: { intervalSeconds: number };
+  persistence: PersistenceConfig;
   log: LogConfig;
   shutdownGraceSeconds: number;
   /** Where each given key came from, e.g. `auth.aclFile` → `sluice.yaml:7`; keys at their default are absent. */

@@ -87,6 +87,7 @@ function accessTest(name: string, run: (served: Served, t: TestContext) => Promi
       'auth.passwordFile': passwordFile,
       'auth.aclFile': aclFile,
       'sys.intervalSeconds': '1',
+      'persistence.enabled': 'false',
     };
     const broker = await serve(loadConfig({ env: {}, flags }), { stdout: sink, stderr: sink });
     t.after(() => broker.close());

@@ -28,11 +28,18 @@ class Sink {
   }
 }
 
+let stores = 0;
+
 async function start(flags: Record<string, string>): Promise<{ broker: Running; out: Sink }> {
   const out = new Sink();
   const config = loadConfig({
     env: {},
-    flags: { 'log.file': '', listeners: 'mqtt://127.0.0.1:0', ...flags },
+    flags: {
+      'log.file': '',
+      listeners: 'mqtt://127.0.0.1:0',
+      'persistence.dir': join(directory, `data-${++stores}`),
+      ...flags,
+    },
   });
   return { broker: await serve(config, { stdout: out, stderr: out }), out };
 }
