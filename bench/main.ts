@@ -14,6 +14,7 @@ import { compileLoadGenerator, type Measured, runLoad } from './load.ts';
 import {
   judge,
   judgeDurable,
+  judgeStartUp,
   type Result,
   rateOf,
   renderDurable,
@@ -21,11 +22,12 @@ import {
   renderResults,
 } from './report.ts';
 import { SCENARIOS, type Scenario } from './scenarios.ts';
+import { measureStartUp } from './startup.ts';
 import { measureSubscriptions } from './subscriptions.ts';
 
 const ROOT = path.join(import.meta.dirname, '..');
 /** Measured apart from the table, by other means. */
-const SPECIAL = ['garbage', 'subscriptions', 'durable'] as const;
+const SPECIAL = ['garbage', 'subscriptions', 'durable', 'startup'] as const;
 const LOGIN = ['--user', USER, '--pass', PASSWORD];
 const WARM_UP_SECONDS = 1;
 
@@ -146,7 +148,12 @@ async function main(): Promise<number> {
     ? await measureDurable(binary, LOGIN, plan.seconds, plan.repeat, plan.brokers)
     : [];
   const queue = wantsDurable ? await measureQueue(binary, LOGIN) : null;
-  const goals = [...judge(results, garbage, costs), ...judgeDurable(durable, queue)];
+  const startUps = plan.special.includes('startup') ? await measureStartUp() : [];
+  const goals = [
+    ...judge(results, garbage, costs),
+    ...judgeDurable(durable, queue),
+    ...judgeStartUp(startUps),
+  ];
   print(`\nNode ${process.versions.node}, ${cpus().length} × ${cpus()[0]?.model.trim()}\n`);
   if (results.length > 0) print(`${renderResults(results)}\n`);
   for (const { subscriptions, cpuUsPerPublish, rssMb } of costs) {
@@ -155,9 +162,14 @@ async function main(): Promise<number> {
     );
   }
   if (durable.length > 0) print(`\n${renderDurable(durable, queue)}`);
+  for (const { what, seconds, rssMb } of startUps)
+    print(`start with ${what}: ${seconds.toFixed(2)} s, ${rssMb.toFixed(0)} MB`);
   if (goals.length > 0) print(`\n${renderGoals(goals)}`);
   if (plan.json !== undefined)
-    writeFileSync(plan.json, JSON.stringify({ results, garbage, costs, durable, queue, goals }, null, 2));
+    writeFileSync(
+      plan.json,
+      JSON.stringify({ results, garbage, costs, durable, queue, startUps, goals }, null, 2),
+    );
   return 0;
 }
 

@@ -13,6 +13,7 @@ import {
   type Scenario,
   SUBSCRIPTIONS_COST_RATIO_MAX,
 } from './scenarios.ts';
+import type { StartUp } from './startup.ts';
 import type { PublishCost } from './subscriptions.ts';
 
 /** All runs of one scenario against one broker; `error` when there was no result. */
@@ -158,6 +159,13 @@ export function judgeDurable(runs: readonly DurableRun[], queue: QueueCost | nul
       atMost(`MB for ${short(queue.messages)} queued messages`, queue.growthMb, QUEUED_MILLION_MB_MAX),
     );
   return goals;
+}
+
+/** Sluice's time to its first door. */
+export function judgeStartUp(startUps: readonly StartUp[]): Goal[] {
+  return startUps.map(({ what, seconds, secondsMax }) =>
+    atMost(`seconds to start with ${what}`, seconds, secondsMax),
+  );
 }
 
 export function renderDurable(runs: readonly DurableRun[], queue: QueueCost | null): string {

@@ -2,7 +2,7 @@
  * Goes through a table from key to key and around what cannot be read: behind a broken page it looks for the next key that can be
  * reached, and from there walks back to the break as well as on.
  */
-import type { DatabaseSync, StatementSync } from 'node:sqlite';
+import type { DatabaseSync } from 'node:sqlite';
 import { readingProblem } from './read-only.ts';
 import type { Key, Row, Table, Value } from './rows.ts';
 
@@ -40,7 +40,6 @@ export class TableWalk {
   readonly #db: DatabaseSync;
   readonly #table: Table;
   readonly #onHole: (hole: Hole) => void;
-  readonly #statements = new Map<string, StatementSync>();
   #tries = 0;
 
   /** `onHole` is told of every part that cannot be read, as soon as it is known. */
@@ -148,14 +147,18 @@ export class TableWalk {
   }
 
   *#read(range: Range): Generator<Row> {
-    const statement = this.#prepare(range);
+    // Made anew each time: one that failed says so once more at its next use.
+    const statement = this.#db.prepare(this.#sqlOf(range));
+    statement.setReturnArrays(true);
+    // A damaged integer can be larger than a number holds.
+    statement.setReadBigInts(true);
     const rows = statement.iterate(...range.above, ...(range.below ?? [])) as unknown as Iterable<
       (Value | bigint)[]
     >;
     for (const row of rows) yield row.map((value) => (typeof value === 'bigint' ? Number(value) : value));
   }
 
-  #prepare({ isAboveIncluded, below, isBelowIncluded, isDescending }: Range): StatementSync {
+  #sqlOf({ isAboveIncluded, below, isBelowIncluded, isDescending }: Range): string {
     const { name, columns, start } = this.#table;
     const keys = columns.slice(0, start.length);
     const key = `(${keys.join(', ')})`;
@@ -163,16 +166,7 @@ export class TableWalk {
     const lower = `${key} ${isAboveIncluded === true ? '>=' : '>'} ${marks}`;
     const upper = below === null ? '' : ` AND ${key} ${isBelowIncluded === true ? '<=' : '<'} ${marks}`;
     const order = keys.map((column) => `${column}${isDescending === true ? ' DESC' : ''}`).join(', ');
-    const sql = `SELECT ${columns.join(', ')} FROM ${name} WHERE ${lower}${upper} ORDER BY ${order}`;
-    let statement = this.#statements.get(sql);
-    if (statement === undefined) {
-      statement = this.#db.prepare(sql);
-      statement.setReturnArrays(true);
-      // A damaged integer can be larger than a number holds.
-      statement.setReadBigInts(true);
-      this.#statements.set(sql, statement);
-    }
-    return statement;
+    return `SELECT ${columns.join(', ')} FROM ${name} WHERE ${lower}${upper} ORDER BY ${order}`;
   }
 }
 

@@ -12,7 +12,6 @@ import { Random } from '../codec/random-packets.ts';
 export type Files = ReadonlyMap<string, Buffer>;
 
 const CLIENTS = 12;
-const WAIT_MS_MAX = 10_000;
 
 /** The payload that goes with a topic: whoever reads another has been given a wrong one. */
 export function payloadOf(topic: string): Buffer {
@@ -33,14 +32,14 @@ export async function makeSampleStore(parent: string, seed = 1): Promise<SampleS
   const writer = new SampleWriter(seed);
   const first = await openStore(dir);
   for (let round = 0; round < 12; round++) await writer.appendRound(first, 40);
-  await first.close();
+  await first.store.close();
   const second = await openStore(dir);
   writer.forgetHandles();
   for (let round = 0; round < 30; round++) await writer.appendRound(second, 8);
   // Not by way of this process: to close a file that is open here as well lets go of its locks.
   const left = path.join(parent, `left-${seed}`);
   execFileSync('cp', ['-r', dir, left]);
-  await second.close();
+  await second.store.close();
   return { files: readFiles(left), topics: writer.topics };
 }
 
@@ -64,12 +63,27 @@ export async function exportLines(dir: string): Promise<string[]> {
   return parts.join('').trimEnd().split('\n').slice(1);
 }
 
-async function openStore(dir: string): Promise<SqliteStore> {
+/** A store, and whoever waits until all of it is durable. */
+interface OpenStore {
+  readonly store: SqliteStore;
+  settled(): Promise<void>;
+}
+
+async function openStore(dir: string): Promise<OpenStore> {
   const store = new SqliteStore({ dir, clock: new SystemClock() });
-  const state = await store.open({ durable() {}, full() {}, failed() {} });
+  let waiting = Promise.withResolvers<void>();
+  const durable = (): void => {
+    waiting.resolve();
+    waiting = Promise.withResolvers();
+  };
+  const failed = (error: Error): void => waiting.reject(error);
+  const state = await store.open({ durable, full() {}, failed });
   for (const session of state.sessions) void session;
   for (const retained of state.retained) void retained;
-  return store;
+  const settled = async (): Promise<void> => {
+    while (store.durable < store.appended) await waiting.promise;
+  };
+  return { store, settled };
 }
 
 class SampleWriter {
@@ -92,15 +106,11 @@ class SampleWriter {
   }
 
   /** Appends some operations and waits until they are durable. */
-  async appendRound(store: SqliteStore, operations: number): Promise<void> {
-    for (let i = 0; i < operations; i++) for (const operation of this.#operations()) store.append(operation);
-    const { appended } = store;
-    // A page is answered behind everything that was appended before.
-    await store.page({ clientId: 'client-0', after: 0, messagesMax: 0, bytesMax: 0 });
-    for (let turn = 0; store.durable < appended; turn++) {
-      if (turn > WAIT_MS_MAX) throw new Error('the store does not become durable');
-      await new Promise((resolve) => setImmediate(resolve));
+  async appendRound({ store, settled }: OpenStore, operations: number): Promise<void> {
+    for (let i = 0; i < operations; i++) {
+      for (const operation of this.#operations()) store.append(operation);
     }
+    await settled();
   }
 
   *#operations(): Generator<StoreOperation> {

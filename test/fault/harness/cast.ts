@@ -1,6 +1,7 @@
 /** Who takes part in a run: what each client is, publishes and subscribes to. */
 import type { QoS } from '../../../src/codec/packets.ts';
 import type { ClientOptions } from './client.ts';
+import type { RetainedTopics } from './scene.ts';
 
 export interface Publisher extends ClientOptions {
   readonly qos: QoS;
@@ -30,12 +31,11 @@ export const PUBLISHERS: readonly Publisher[] = [
   { id: 'r2', version: 4, qos: 2, topics: topics('r/r2', 5), retain: true, share: 3, window: 10 },
 ];
 
-/** The last of the retained topics, never removed: a reader that has it has all of them. */
-export const LAST_RETAINED = 'z/last';
-export const ALL_RETAINED = 'r/#';
-export const RETAINED_TOPICS: readonly string[] = PUBLISHERS.filter(({ retain }) => retain).flatMap(
-  (publisher) => publisher.topics,
-);
+export const RETAINED: RetainedTopics = {
+  filter: 'r/#',
+  topics: PUBLISHERS.filter(({ retain }) => retain).flatMap((publisher) => publisher.topics),
+  last: 'z/last',
+};
 
 export const SUBSCRIBERS: readonly Subscriber[] = [
   { id: 's1', version: 4, lazy: 5, oneRoundIn: 1, filters: [{ filter: 't/#', qos: 1 }] },
@@ -76,7 +76,7 @@ export const CHURNERS: readonly ClientOptions[] = [
 ];
 export const CHURNED_FILTERS: readonly string[] = [
   ...PUBLISHERS.filter(({ retain }) => !retain).flatMap((publisher) => publisher.topics),
-  ALL_RETAINED,
+  RETAINED.filter,
 ];
 
 /** What the clients that are new in a round subscribe to. */
