@@ -1,20 +1,19 @@
 import type { StoredMessage } from '../interfaces/store.ts';
 import type { RetainedMessages } from '../router/retained.ts';
+import { CountedWarning } from '../session/counted-warning.ts';
 import { Message } from '../session/message.ts';
 import type { Outgoing } from '../session/outgoing.ts';
 import type { SessionContext } from '../session/session.ts';
 
 /** Retained messages looked at for expiry in one sweep: a million are gone through in a quarter of an hour. */
 const SWEEP_MESSAGES_MAX = 1_000;
-const LOG_INTERVAL_MS = 60_000;
 
 /** Keeps retained messages within their limits, in the store and in time. */
 export class RetainKeeper {
   readonly #context: SessionContext;
   readonly #retained: RetainedMessages;
   #sweeping: Iterator<Message> | null = null;
-  #refused = 0;
-  #refusedLoggedAt = Number.NEGATIVE_INFINITY;
+  readonly #refusedWarning = new CountedWarning();
 
   constructor(context: SessionContext, retained: RetainedMessages) {
     this.#context = context;
@@ -76,17 +75,9 @@ export class RetainKeeper {
   }
 
   #logRefused(topic: string): void {
-    this.#refused++;
     const { clock, log, limits } = this.#context;
-    if (clock.now() - this.#refusedLoggedAt < LOG_INTERVAL_MS) return;
-    this.#refusedLoggedAt = clock.now();
     const { retainedMessagesMax, retainedBytesMax } = limits;
-    log.warn('retain.quota_exceeded', {
-      topic,
-      refused: this.#refused,
-      retainedMessagesMax,
-      retainedBytesMax,
-    });
-    this.#refused = 0;
+    const fields = { topic, retainedMessagesMax, retainedBytesMax };
+    this.#refusedWarning.note(log, clock, 'retain.quota_exceeded', 1, () => fields);
   }
 }

@@ -125,7 +125,8 @@ export class Sessions {
     }
     for (const session of this.#expiries.due(nowMs)) {
       this.#context.statistics.sessionsExpired++;
-      this.#context.log.info('session.expired', { clientId: session.clientId, username: session.owner });
+      const { clientId, owner: username, waiting } = session;
+      this.#context.log.info('session.expired', { clientId, username, waiting });
       this.end(session);
     }
   }

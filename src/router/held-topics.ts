@@ -1,6 +1,7 @@
 import type { QoS } from '../codec/packets.ts';
 import type { StoreOperation } from '../interfaces/store.ts';
 import { QUEUE_PAGE_BYTES_MAX } from '../limits.ts';
+import { CountedWarning } from '../session/counted-warning.ts';
 import { Delivery } from '../session/delivery.ts';
 import { Message } from '../session/message.ts';
 import type { Outgoing } from '../session/outgoing.ts';
@@ -21,7 +22,6 @@ export interface HoldRule {
 
 /** Client id under which the store keeps what a rule holds: no client can have it. [MQTT-1.5.4-2] */
 const KEY_PREFIX = '\0hold:';
-const LOG_INTERVAL_MS = 60_000;
 const NEVER_SECONDS = 0xffff_ffff;
 /** A rule that is no longer configured gives away what it has, and takes nothing more. */
 const RETIRED = { messagesMax: 0, bytesMax: 0, expirySeconds: 0 };
@@ -43,8 +43,7 @@ export class Hold {
   #bytes = 0;
   #nextPosition = 1;
   #stored = false;
-  #dropped = 0;
-  #droppedLoggedAt = Number.NEGATIVE_INFINITY;
+  readonly #dropWarning = new CountedWarning();
 
   constructor(rule: HoldRule, context: SessionContext) {
     this.rule = rule;
@@ -146,16 +145,9 @@ export class Hold {
   #drop(topic: string): void {
     const { statistics, clock, log } = this.#context;
     statistics.publishDropped++;
-    this.#dropped++;
-    if (clock.now() - this.#droppedLoggedAt < LOG_INTERVAL_MS) return;
-    this.#droppedLoggedAt = clock.now();
-    log.warn('hold.messages_dropped', {
-      filter: this.rule.filter,
-      dropped: this.#dropped,
-      topic,
-      held: this.#held.size,
-    });
-    this.#dropped = 0;
+    const { filter } = this.rule;
+    const held = this.#held.size;
+    this.#dropWarning.note(log, clock, 'hold.messages_dropped', 1, () => ({ filter, topic, held }));
   }
 }
 

@@ -6,6 +6,7 @@ import type { Store, StoredSession, StoredSessionState, StoreOperation } from '.
 import { type Limits, QUEUE_FRONT_MESSAGES_MAX, QUEUE_PAGE_BYTES_MAX } from '../limits.ts';
 import type { PublishRun } from '../router/publish-run.ts';
 import type { Statistics } from '../statistics.ts';
+import { CountedWarning } from './counted-warning.ts';
 import { Delivery } from './delivery.ts';
 import { Inflight, Stage } from './inflight.ts';
 import type { Message } from './message.ts';
@@ -40,8 +41,6 @@ export interface SessionWill {
 /** Retained messages of a new subscription, taken as the receiver has room. */
 export type RetainedSource = Iterator<{ message: Message; qos: QoS; identifiers: readonly number[] | null }>;
 
-const DROP_LOG_INTERVAL_MS = 60_000;
-
 /** What outlives a connection (MQTT 5.0 section 4.1): subscriptions, and messages on their way in either direction. */
 export class Session {
   readonly clientId: string;
@@ -62,8 +61,7 @@ export class Session {
   #inbound: Set<number> | null = null;
   #retained: Map<string, RetainedSource> | null = null;
   #nextPosition = 1;
-  #dropped = 0;
-  #droppedLoggedAt = Number.NEGATIVE_INFINITY;
+  #dropWarning: CountedWarning | null = null;
   #ended = false;
 
   constructor(context: SessionContext, clientId: string, owner: string | null) {
@@ -81,6 +79,11 @@ export class Session {
 
   /** True when the store has the session: because it outlives its connection, or because messages for it are only there. */
   stored = false;
+
+  /** Messages that wait to be sent. */
+  get waiting(): number {
+    return this.#queue.length;
+  }
 
   /** True when messages wait that are in the store alone. */
   get paged(): boolean {
@@ -480,18 +483,13 @@ export class Session {
   #drop(topic: string, count = 1): void {
     const { statistics, clock, log } = this.#context;
     statistics.publishDropped += count;
-    this.#dropped += count;
-    const now = clock.now();
-    if (now - this.#droppedLoggedAt < DROP_LOG_INTERVAL_MS) return;
-    this.#droppedLoggedAt = now;
-    const { clientId, owner: username } = this;
-    log.warn('session.messages_dropped', {
+    const { clientId, owner: username, waiting } = this;
+    this.#dropWarning ??= new CountedWarning();
+    this.#dropWarning.note(log, clock, 'session.messages_dropped', count, () => ({
       clientId,
       username,
-      dropped: this.#dropped,
       topic,
-      queued: this.#queue.length,
-    });
-    this.#dropped = 0;
+      waiting,
+    }));
   }
 }
