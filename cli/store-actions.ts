@@ -89,7 +89,7 @@ export async function exportTo(
     return isWhole ? STORE_EXIT.done : STORE_EXIT.incomplete;
   } catch (error) {
     target.giveUp();
-    throw told(error, file);
+    throw told(error, file === '-' ? 'standard output' : file);
   }
 }
 
@@ -143,12 +143,18 @@ function told(error: unknown, where: string): unknown {
 
 class StreamTarget {
   readonly #stream: NodeJS.WritableStream;
+  #error: Error | null = null;
 
   constructor(stream: NodeJS.WritableStream) {
     this.#stream = stream;
+    // Whoever reads may have gone away.
+    stream.on('error', (error) => {
+      this.#error = error;
+    });
   }
 
   async write(text: string): Promise<void> {
+    if (this.#error !== null) throw this.#error;
     if (!this.#stream.write(text)) await once(this.#stream, 'drain');
   }
 

@@ -282,7 +282,7 @@ function metaOf(db: DatabaseSync): Map<string, number> {
 }
 
 /** Tables and indexes whose definition is not that of SCHEMA_VERSION. */
-function wrongDefinitions(db: DatabaseSync): string[] {
+export function wrongDefinitions(db: DatabaseSync): string[] {
   const model = new DatabaseSync(':memory:');
   migrate(model, ':memory:');
   const wanted = definitions(model);

@@ -3,7 +3,6 @@
  * something stands behind it. Times are wall-clock milliseconds since 1970, null: never; payloads and properties are base64.
  */
 
-import type { QoS } from '../../src/codec/packets.ts';
 import type {
   StoredDelivery,
   StoredMessage,
@@ -34,6 +33,8 @@ export type DumpLine =
     }
   | { readonly kind: 'retained'; readonly message: number }
   | { readonly kind: 'end' };
+
+type QoS = StoredMessage['qos'];
 
 /** Largest id and position that a store can hold. */
 const ID_MAX = 2 ** 46 - 1;

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import type { DatabaseSync } from 'node:sqlite';
 import { ConfigError } from '../../src/errors.ts';
-import { checkStore, type StoreReport } from './check.ts';
+import { checkStore, type StoreReport, wrongDefinitions } from './check.ts';
 import { describeHole, ProblemList, type StoreProblem } from './check-tasks.ts';
 import {
   DUMP_KINDS,
@@ -16,6 +16,7 @@ import {
   sessionLine,
   subscriptionLine,
 } from './dump.ts';
+import { copyWithFirstPage, removeCopy } from './first-page.ts';
 import { IdSet } from './id-set.ts';
 import { closeReadOnly, openReadOnly, readingProblem } from './read-only.ts';
 import { readBody, readDeliveryFlags, readExtra, readSession, readSubscription } from './records.ts';
@@ -65,14 +66,29 @@ export async function exportStore(
   const check = await checkStore(dir, { onProgress });
   if (check.isNew)
     throw new ConfigError(dir, 'there is no store, or an empty one', 'Name the folder of a store');
-  const { database } = storeFiles(dir);
-  if (!existsSync(database)) {
+  const files = storeFiles(dir);
+  if (!existsSync(files.database)) {
     throw new ConfigError(
-      database,
+      files.database,
       'missing, although other files of the store are there',
       'Put back a copy of it',
     );
   }
+  if (hasTables(files.database)) return exportFrom(files.database, check, write, options);
+  const copy = copyWithFirstPage(files);
+  try {
+    return await exportFrom(copy, check, write, options);
+  } finally {
+    removeCopy(copy);
+  }
+}
+
+async function exportFrom(
+  database: string,
+  check: StoreReport,
+  write: (text: string) => void | Promise<void>,
+  options: ExportOptions,
+): Promise<ExportReport> {
   const db = openReadOnly(database);
   try {
     const dump = new Export(db, check, options);
@@ -91,6 +107,19 @@ export async function exportStore(
       readingProblem(error),
       'Nothing of it can be read; put back a copy of the file',
     );
+  } finally {
+    closeReadOnly(db, database);
+  }
+}
+
+/** Whether the first page says what it should about the tables. */
+function hasTables(database: string): boolean {
+  const db = openReadOnly(database);
+  try {
+    return wrongDefinitions(db).length === 0;
+  } catch (error) {
+    readingProblem(error);
+    return false;
   } finally {
     closeReadOnly(db, database);
   }

@@ -99,11 +99,11 @@ async function readDump(
   builder: StoreBuilder,
   { source, onProgress }: ImportOptions,
 ): Promise<void> {
-  let number = 0;
+  // The line that is being read: whatever is thrown is about it.
+  let number = 1;
   let isWhole = false;
   try {
     for await (const line of linesOf(dump, (bytes) => onProgress?.(bytes))) {
-      number++;
       if (isWhole) throw new DumpProblem('nothing may stand behind the line of kind "end"');
       if (number === 1) readHeader(line);
       else {
@@ -111,11 +111,9 @@ async function readDump(
         if (read.kind === 'end') isWhole = true;
         else builder.add(read);
       }
-    }
-    if (!isWhole) {
       number++;
-      throw new DumpProblem('the line of kind "end" is missing: the dump is cut off');
     }
+    if (!isWhole) throw new DumpProblem('the line of kind "end" is missing: the dump is cut off');
   } catch (error) {
     if (!(error instanceof DumpProblem)) throw error;
     throw new ConfigError(

@@ -1,5 +1,4 @@
 /** The durable store: encodes operations here, has them written by a thread of its own, and keeps the watermark. */
-import { statfsSync } from 'node:fs';
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Clock } from '../../src/interfaces/clock.ts';
@@ -19,7 +18,7 @@ import { prepareFolder } from './folder.ts';
 import { type Loaded, loadStore } from './load.ts';
 import { decodePage, type Page } from './page.ts';
 import { type StoreFiles, storeFiles } from './schema.ts';
-import { isTight, roomFor } from './space.ts';
+import { isTight, roomOf } from './space.ts';
 import type { Answer, Order } from './worker.ts';
 import type { WriterSettings } from './writer.ts';
 
@@ -76,7 +75,7 @@ export class SqliteStore implements Store {
   #failure: Error | null = null;
   #isClosing = false;
   #closing: Promise<void> | null = null;
-  #closed: { resolve(lost: number): void; reject(error: Error): void } | null = null;
+  #closed: { resolve(isComplete: boolean): void; reject(error: Error): void } | null = null;
 
   #appended = 0;
   #durable = 0;
@@ -122,7 +121,7 @@ export class SqliteStore implements Store {
     prepareFolder(dir);
     requireSound(dir, await checkStore(dir, { onProgress }));
     const loaded = loadStore(this.#files, this.#wallOffsetMs);
-    this.#full = isTight(roomFor(statfsSync(dir), 0), diskFreeBytesMin, false);
+    this.#full = isTight(roomOf(this.#files, 0, 0), diskFreeBytesMin, false);
     this.#sessionIds = loaded.sessionIds;
     this.#lastSession = loaded.lastSession;
     this.#lastHandle = loaded.lastHandle;
@@ -183,21 +182,23 @@ export class SqliteStore implements Store {
     const worker = this.#worker;
     if (worker === null) return;
     this.#isClosing = true;
-    let lost = 0;
+    let isComplete = true;
     try {
       if (this.#failure !== null) throw this.#failure;
       worker.ref();
-      const closed = new Promise<number>((resolve, reject) => {
+      const closed = new Promise<boolean>((resolve, reject) => {
         this.#closed = { resolve, reject };
       });
       this.#finishLoading();
       this.#handOver();
       this.#tell({ kind: 'close' });
-      lost = await closed;
+      isComplete = await closed;
     } finally {
       await worker.terminate();
     }
-    if (lost > 0) throw new Error(`${this.#files.database}: the disk is full, and ${lost} changes are lost`);
+    if (isComplete) return;
+    const lost = this.#appended - this.#durable;
+    throw new Error(`${this.#files.database}: the disk is full, and ${lost} changes are not on it`);
   }
 
   #appendToSession(
@@ -346,7 +347,7 @@ export class SqliteStore implements Store {
         this.#fail(answer.problem);
         return;
       case 'closed':
-        this.#closed?.resolve(answer.lost);
+        this.#closed?.resolve(answer.isComplete);
         this.#closed = null;
     }
   }

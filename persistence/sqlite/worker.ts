@@ -14,8 +14,8 @@ export type Order =
 export type Answer =
   | Report
   | { readonly kind: 'failed'; readonly problem: string }
-  /** `lost`: operations that could not be made durable, because the disk is full. */
-  | { readonly kind: 'closed'; readonly lost: number };
+  /** Whether everything is durable: not so when the disk is full. */
+  | { readonly kind: 'closed'; readonly isComplete: boolean };
 
 const TICK_MS = 1_000;
 
@@ -76,9 +76,9 @@ class StoreThread {
   }
 
   #close(): void {
-    const lost = this.#writer?.close() ?? 0;
+    const isComplete = this.#opened().close();
     this.#end();
-    this.#answer({ kind: 'closed', lost });
+    this.#answer({ kind: 'closed', isComplete });
     this.#port.close();
   }
 

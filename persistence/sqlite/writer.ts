@@ -1,13 +1,12 @@
 /** The one connection that writes: transactions, the mark, copying the log, and what happens when the disk is full. */
-import { closeSync, fsyncSync, openSync, statfsSync, writeSync } from 'node:fs';
-import path from 'node:path';
+import { closeSync, fsyncSync, openSync, writeSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { Applier, type Counts, readCounts } from './apply.ts';
 import type { HandedBatch, SpareBuffers } from './batch.ts';
 import { type Page, PageReader } from './page.ts';
 import { encodeMark } from './records.ts';
 import { CHECKPOINT_PAGES, prepareWriter, type StoreFiles, takeExclusively } from './schema.ts';
-import { isTight, roomFor } from './space.ts';
+import { isTight, roomOf } from './space.ts';
 
 export interface WriterSettings {
   readonly files: StoreFiles;
@@ -28,8 +27,11 @@ export type Report =
 
 /** SQLite's "database or disk is full". */
 const SQLITE_FULL = 13;
-/** Bytes of batches after which free space is looked at again, without waiting for the second to pass. */
-const SPACE_CHECK_BYTES = 16_777_216;
+const CHECKPOINT_PAGES_WHEN_FULL = 500;
+/** Bytes of batches after which free space is looked at again without waiting for the second to pass, at most. */
+const SPACE_CHECK_BYTES_MAX = 16_777_216;
+/** And at most this part of the space to be left free: log and database both grow. */
+const SPACE_CHECK_SHARE = 0.125;
 
 export class Writer {
   readonly #settings: WriterSettings;
@@ -45,6 +47,7 @@ export class Writer {
   /** Not yet committed, oldest first; more than what one transaction takes only while the disk is full. */
   #pending: HandedBatch[] = [];
   #isDiskFull = false;
+  readonly #spaceCheckBytes: number;
   #isFull: boolean;
   #bytesUnchecked = 0;
 
@@ -56,6 +59,7 @@ export class Writer {
     this.#settings = settings;
     this.#report = report;
     this.#isFull = settings.isFull;
+    this.#spaceCheckBytes = Math.min(SPACE_CHECK_BYTES_MAX, settings.diskFreeBytesMin * SPACE_CHECK_SHARE);
     this.#db = new DatabaseSync(settings.files.database, { timeout: 0 });
     takeExclusively(this.#db);
     prepareWriter(this.#db, settings.isSynced);
@@ -76,7 +80,7 @@ export class Writer {
 
   /** Whether deliveries of ended sessions are left to be removed. */
   get isCleaning(): boolean {
-    return this.#applier.isCleaning && !this.#isFull;
+    return this.#applier.isCleaning && !this.#isDiskFull;
   }
 
   /**
@@ -88,45 +92,44 @@ export class Writer {
       this.#pending.push(batch);
       this.#bytesUnchecked += batch.size;
     }
-    this.#commitPending();
-    if (this.#bytesUnchecked >= SPACE_CHECK_BYTES) this.#checkSpace();
+    const wasDiskFull = this.#isDiskFull;
+    if (!this.#commitPending(this.#pending.length) && !wasDiskFull) this.#commitBitByBit();
+    if (this.#bytesUnchecked >= this.#spaceCheckBytes) this.#checkSpace();
   }
 
   /** To be called every second: looks at free space, and tries again what did not fit. */
   tick(): void {
-    if (this.#isDiskFull) this.#commitPending();
+    if (this.#isDiskFull) this.#commitBitByBit();
     this.#checkSpace();
   }
 
   /**
    * Copies the log into the database and closes both.
-   * @returns number of the operations that could not be made durable, because the disk is full
+   * @returns whether everything is durable; not so when the disk is full
    */
-  close(): number {
-    let isComplete = false;
+  close(): boolean {
     try {
-      if (this.#pending.length > 0) this.#commitPending();
-      this.#logged('TRUNCATE');
-      isComplete = this.#pending.length === 0;
+      if (this.#pending.length > 0) this.#commitBitByBit();
+      this.#moveLog('TRUNCATE');
       this.#writeMark();
     } catch (error) {
       // What is in the log is durable there.
       if (!isDiskFull(error)) throw error;
-      isComplete = this.#pending.length === 0;
     } finally {
       closeSync(this.#mark);
       this.#db.close();
     }
-    return isComplete ? 0 : this.#pending.reduce((sum, { count }) => sum + count, 0);
+    return this.#pending.length === 0;
   }
 
-  #commitPending(): void {
+  /** Applies all that waits, so that every page is answered; false: the disk is full, and all of it goes on waiting. */
+  #commitPending(batches: number): boolean {
     const applier = this.#applier;
-    const wasDiskFull = this.#isDiskFull;
+    const taken = this.#pending.slice(0, batches);
     try {
       this.#begin.run();
       applier.begin();
-      for (const batch of this.#pending)
+      for (const batch of taken)
         applier.apply(batch, (order) => this.#report({ kind: 'page', page: this.#pages.read(order) }));
       // Removing makes room in the end, but needs some first.
       if (!this.#isDiskFull) applier.removeEnded();
@@ -135,57 +138,62 @@ export class Writer {
     } catch (error) {
       if (this.#db.isTransaction) this.#db.exec('ROLLBACK');
       if (!isDiskFull(error)) throw error;
-      this.#diskIsFull(wasDiskFull);
-      return;
+      this.#isDiskFull = true;
+      this.#setFull(true);
+      return false;
     }
-    if (applier.isChanged) {
-      applier.committed();
+    this.#committed(taken, applier.isChanged);
+    return true;
+  }
+
+  #committed(taken: readonly HandedBatch[], isChanged: boolean): void {
+    this.#pending = this.#pending.slice(taken.length);
+    if (isChanged) {
+      this.#applier.committed();
       if (this.#settings.isSynced) this.#writeMark();
     }
-    this.#isDiskFull = false;
-    this.#reportCommit(applier.isChanged);
-    if (wasDiskFull) this.#checkSpace();
-    if (applier.isChanged) this.#copyLog();
-  }
-
-  #reportCommit(isWritten: boolean): void {
-    const done = this.#pending;
-    this.#pending = [];
-    const last = done.at(-1);
+    const last = taken.at(-1);
     if (last !== undefined) {
-      const bytes = done.reduce((sum, { size }) => sum + size, 0);
-      this.#report({ kind: 'committed', upTo: last.upTo, bytes, isWritten });
+      const bytes = taken.reduce((sum, { size }) => sum + size, 0);
+      this.#report({ kind: 'committed', upTo: last.upTo, bytes, isWritten: isChanged });
     }
-    for (const { records, bytes } of done) this.#report({ kind: 'spare', spare: { records, bytes } });
+    for (const { records, bytes } of taken) this.#report({ kind: 'spare', spare: { records, bytes } });
+    // With little space left the log is kept short, so that what frees space has room to be written.
+    const pagesMax = this.#isFull ? CHECKPOINT_PAGES_WHEN_FULL : CHECKPOINT_PAGES;
+    if (isChanged && this.#pagesToCopy >= pagesMax) this.#tryToMoveLog();
   }
 
-  /** Everything that was to be written waits. The log may have room once it is copied, so that is tried at once. */
-  #diskIsFull(wasDiskFull: boolean): void {
-    this.#isDiskFull = true;
-    this.#setFull(true);
-    if (wasDiskFull) return;
-    try {
-      this.#logged('PASSIVE');
-    } catch (error) {
-      if (!isDiskFull(error)) throw error;
-    }
-    this.#commitPending();
+  /**
+   * The way out of a full disk: a log that was copied is written anew from its beginning, which takes no more space, and what
+   * is committed alone needs less of it.
+   */
+  #commitBitByBit(): void {
+    do {
+      try {
+        this.#moveLog('PASSIVE');
+      } catch (error) {
+        if (!isDiskFull(error)) throw error;
+        return;
+      }
+      if (this.#pending.length === 0) {
+        this.#isDiskFull = false;
+        return;
+      }
+    } while (this.#commitPending(1));
   }
 
-  #copyLog(): void {
-    const [, pages, copied] = this.#logState.get() as unknown as [number, number, number];
-    if (pages - copied < CHECKPOINT_PAGES) return;
+  /** Copies the log unless the disk is too full for that; then it goes on growing, as far as there is room. */
+  #tryToMoveLog(): void {
     try {
-      this.#logged('PASSIVE');
+      this.#moveLog('PASSIVE');
     } catch (error) {
-      // The log goes on growing, as far as there is room.
       if (!isDiskFull(error)) throw error;
       this.#setFull(true);
     }
   }
 
   /** Copies the log into the database. Without syncing at each commit, this is when commits become durable. */
-  #logged(mode: 'PASSIVE' | 'TRUNCATE'): void {
+  #moveLog(mode: 'PASSIVE' | 'TRUNCATE'): void {
     this.#db.exec(`PRAGMA wal_checkpoint(${mode})`);
     if (!this.#settings.isSynced) this.#writeMark();
   }
@@ -202,10 +210,21 @@ export class Writer {
   #checkSpace(): void {
     this.#bytesUnchecked = 0;
     if (this.#isDiskFull) return;
+    // What the log holds may still become growth of the database. Where that decides, it is found out.
+    if (this.#isTight(this.#pagesToCopy) && !this.#isTight(0)) this.#tryToMoveLog();
+    this.#setFull(this.#isTight(this.#pagesToCopy));
+  }
+
+  #isTight(pagesToCome: number): boolean {
     const [freePages] = this.#freePages.get() as unknown as [number];
-    const folder = statfsSync(path.dirname(this.#settings.files.database));
-    const room = roomFor(folder, freePages);
-    this.#setFull(isTight(room, this.#settings.diskFreeBytesMin, this.#isFull));
+    const room = roomOf(this.#settings.files, freePages, pagesToCome);
+    return isTight(room, this.#settings.diskFreeBytesMin, this.#isFull);
+  }
+
+  /** Pages in the log that are not in the database yet. */
+  get #pagesToCopy(): number {
+    const [, pages, copied] = this.#logState.get() as unknown as [number, number, number];
+    return Math.max(0, pages - copied);
   }
 
   #setFull(full: boolean): void {

@@ -1,11 +1,12 @@
 /** What can be saved from a store with broken pages: everything that does not lie on them. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, before, describe, test } from 'node:test';
 import { checkStore } from '../../persistence/sqlite/check.ts';
+import { compactStore } from '../../persistence/sqlite/compact.ts';
 import { exportStore } from '../../persistence/sqlite/export.ts';
 import { importStore } from '../../persistence/sqlite/import.ts';
 import { openReadOnly } from '../../persistence/sqlite/read-only.ts';
@@ -13,6 +14,7 @@ import { type Row, TABLES, type TableName } from '../../persistence/sqlite/rows.
 import { storeFiles } from '../../persistence/sqlite/schema.ts';
 import { type Hole, TableWalk } from '../../persistence/sqlite/walk.ts';
 import { Random } from '../codec/random-packets.ts';
+import { exportLines, layFiles } from './sample-store.ts';
 
 const PAGE_BYTES = 4_096;
 const SESSIONS = 40;
@@ -111,18 +113,13 @@ function withZeroed(pages: readonly Page[]): string {
   const dir = path.join(root, `broken-${folders++}`);
   const broken = Buffer.from(content);
   for (const { number } of pages) broken.fill(0, (number - 1) * PAGE_BYTES, number * PAGE_BYTES);
-  const files = storeFiles(dir);
-  rmSync(dir, { recursive: true, force: true });
-  folderWith(dir, [
-    [files.database, broken],
-    [files.mark, mark],
-  ]);
-  return dir;
-}
-
-function folderWith(dir: string, files: readonly (readonly [string, Buffer])[]): void {
-  mkdirSync(dir, { mode: 0o700 });
-  for (const [file, bytes] of files) writeFileSync(file, bytes, { mode: 0o600 });
+  return layFiles(
+    dir,
+    new Map([
+      ['sluice.db', broken],
+      ['sluice.mark', mark],
+    ]),
+  );
 }
 
 function walk(dir: string, table: TableName): { rows: Row[]; holes: Hole[] } {
@@ -226,5 +223,23 @@ describe('the export of a store with broken pages', () => {
     assert.equal(imported.rows.delivery, report.written.delivery);
     const { problems } = await checkStore(copy);
     assert.deepEqual(problems, []);
+  });
+
+  test('saves everything when only the first page is broken, also after the store was compacted', async () => {
+    const whole = await exportLines(path.join(root, 'sound'));
+    const dir = withZeroed([{ number: 1, rows: 0 }]);
+    assert.deepEqual(await exportLines(dir), whole);
+    assert.deepEqual(readdirSync(dir), ['sluice.db', 'sluice.mark']);
+    const compacted = layFiles(
+      path.join(root, 'compacted'),
+      new Map([
+        ['sluice.db', content],
+        ['sluice.mark', mark],
+      ]),
+    );
+    await compactStore(compacted);
+    const { database } = storeFiles(compacted);
+    writeFileSync(database, readFileSync(database).fill(0, 0, PAGE_BYTES));
+    assert.deepEqual(await exportLines(compacted), whole);
   });
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { after, before, beforeEach, describe, it } from 'node:test';
+import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { decodeMark } from '../../persistence/sqlite/records.ts';
 import type { StoredDelivery } from '../../src/interfaces/store.ts';
@@ -21,8 +21,8 @@ describe('a durable store', () => {
   let folder: StoreFolder;
   beforeEach(() => {
     folder = new StoreFolder();
-    return async () => {};
   });
+  afterEach(() => folder.remove());
 
   it('commits what comes while it writes as one group, and calls nothing durable before', async () => {
     const { store, heard } = await folder.open();
@@ -45,7 +45,6 @@ describe('a durable store', () => {
       folder.count("SELECT value FROM meta WHERE name = 'commit_number'"),
       store.statistics.commits,
     );
-    await folder.remove();
   });
 
   it('makes nothing durable within the turn that appended it', async () => {
@@ -57,7 +56,6 @@ describe('a durable store', () => {
     await heard.until(() => store.durable > 0);
     assert.equal(store.durable, store.appended, 'one turn is one group');
     assert.equal(store.statistics.commits, 1);
-    await folder.remove();
   });
 
   it('shows a page what was appended before it was asked for, and nothing that came behind', async () => {
@@ -73,7 +71,6 @@ describe('a durable store', () => {
     const late = store.page(ALL);
     assert.deepEqual(positions(await early), [1, 2]);
     assert.deepEqual(positions(await late), [3]);
-    await folder.remove();
   });
 
   it('reads a long queue page by page in order, each page within its bounds', async () => {
@@ -92,7 +89,6 @@ describe('a durable store', () => {
     const byBytes = await store.page({ ...ALL, bytesMax: 13 * 10 - 1 });
     assert.equal(byBytes.length, 10);
     assert.deepEqual(await store.page({ ...ALL, messagesMax: 0 }), []);
-    await folder.remove();
   });
 
   it('answers pages of many sessions that are asked for at once', async () => {
@@ -104,7 +100,6 @@ describe('a durable store', () => {
     }
     const pages = await Promise.all(clients.map((id) => store.page({ ...ALL, clientId: id })));
     assert.deepEqual(pages.flatMap(positions), from1To(200));
-    await folder.remove();
   });
 
   it('writes nothing for a message that was acknowledged before its group was handed over', async () => {
@@ -122,7 +117,22 @@ describe('a durable store', () => {
     assert.equal(store.statistics.commits, commits);
     await store.close();
     assert.equal(folder.count('SELECT count(*) FROM message'), 0);
-    await folder.remove();
+  });
+
+  it('removes a message that was acknowledged some groups later', async () => {
+    const { store, heard } = await folder.open();
+    store.append(beginSession(clientId));
+    for (let round = 1; round <= 12; round++) {
+      const operation = enqueue(round);
+      store.append(operation);
+      await heard.until(() => store.durable === store.appended);
+      for (let group = 0; group < round % 4; group++) {
+        store.append(beginSession('another'));
+        await heard.until(() => store.durable === store.appended);
+      }
+      store.append({ ...operation, kind: 'done' });
+      assert.deepEqual(await store.page(ALL), [], `round ${round}`);
+    }
   });
 
   it('keeps the stage of a message that went on within its group', async () => {
@@ -147,7 +157,6 @@ describe('a durable store', () => {
       [65_535, true],
       [7, true],
     ]);
-    await folder.remove();
   });
 });
 

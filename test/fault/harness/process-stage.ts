@@ -7,6 +7,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import type { Random } from '../../codec/random-packets.ts';
 import { dialSocket, type Link } from './link.ts';
 import type { Stage } from './stage.ts';
+import type { Strace } from './strace.ts';
 
 const ROOT = path.join(import.meta.dirname, '..', '..', '..');
 /** Generous: the machine may be busy with other test files. */
@@ -35,6 +36,7 @@ export class ProcessStage implements Stage {
   #wrapper: readonly string[];
   #child: ChildProcess | null = null;
   #ended: Promise<Ending> = Promise.resolve({ code: 0, signal: null });
+  #strace: Strace | null = null;
   #output = '';
   #port = 0;
 
@@ -54,6 +56,10 @@ export class ProcessStage implements Stage {
   /** What the broker has printed since the last start. */
   get output(): string {
     return this.#output;
+  }
+
+  get port(): number {
+    return this.#port;
   }
 
   get pid(): number {
@@ -82,7 +88,7 @@ export class ProcessStage implements Stage {
   }
 
   async start(): Promise<void> {
-    await this.#ended;
+    await this.gone();
     this.#spawn();
     if (!(await this.#ready())) throw new Error(`the broker ended before it was ready:\n${this.#output}`);
     this.#port = Number(/mqtt:\/\/127\.0\.0\.1:(\d+)/.exec(this.#output)?.[1]);
@@ -100,9 +106,8 @@ export class ProcessStage implements Stage {
   }
 
   kill(): void {
-    if (this.stopped) return;
     this.stopped = true;
-    this.#child!.kill('SIGKILL');
+    this.#child?.kill('SIGKILL');
   }
 
   /** Asks it to stop, as a service manager would. */
@@ -112,12 +117,31 @@ export class ProcessStage implements Stage {
     return await this.#ended;
   }
 
+  /** Puts a fault into the running broker, until its end or `recover`. */
+  async suffer(fault: (pid: number) => Promise<Strace>): Promise<void> {
+    this.#strace = await fault(this.pid);
+  }
+
+  /** Takes the fault away. */
+  async recover(): Promise<void> {
+    await this.#strace?.detach();
+    this.#strace = null;
+  }
+
+  /** It is about to end of its own accord, and that is no fault. */
+  willEnd(): void {
+    this.stopped = true;
+  }
+
   /** Resolves when its process has ended, and says how. */
   ended(): Promise<Ending> {
     return this.#ended;
   }
 
   async gone(): Promise<void> {
+    // A process that was killed while strace holds it up does not end before strace has.
+    await this.#strace?.kill();
+    this.#strace = null;
     await this.#ended;
   }
 
