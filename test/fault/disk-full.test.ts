@@ -1,7 +1,7 @@
 /** A small file system of its own fills up under the broker, and gets room again. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, rmSync, statfsSync, writeSync, openSync, closeSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, rmSync, statfsSync, writeSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { skipUnless } from '../tools/needs.ts';
@@ -29,11 +29,19 @@ class SmallDisk {
   readonly mountPoint: string;
 
   constructor(t: TestContext, diskFreeBytesMin: number) {
-    const stage = new ProcessStage();
+    // The log is listened to.
+    const stage = new ProcessStage({ config: { log: { level: 'info', file: '' } } });
     this.stage = stage;
     this.mountPoint = path.join(stage.directory, 'disk');
     mkdirSync(this.mountPoint);
-    const mount = spawnSync('mount', ['-t', 'tmpfs', '-o', `size=${DISK_MIB}m,mode=0700`, 'tmpfs', this.mountPoint]);
+    const mount = spawnSync('mount', [
+      '-t',
+      'tmpfs',
+      '-o',
+      `size=${DISK_MIB}m,mode=0700`,
+      'tmpfs',
+      this.mountPoint,
+    ]);
     t.after(async () => {
       stage.kill();
       await stage.gone();
@@ -74,45 +82,165 @@ class SmallDisk {
   }
 }
 
-const SUBSCRIBER: ClientOptions = { id: 'away', version: 5 };
-const READER: ClientOptions = { id: 'reader', version: 4 };
+/** Away until the end; what waits for it fills the store. */
+const AWAY: ClientOptions = { id: 'away', version: 5 };
+/** Acknowledges nothing until it is told to, so that its queue stays where it is. */
+const READER: ClientOptions = {
+  id: 'reader',
+  version: 5,
+  receiveMaximum: 10,
+  lazy: Number.POSITIVE_INFINITY,
+};
 const FIVE: ClientOptions = { id: 'five', version: 5, window: 20 };
 const FOUR: ClientOptions = { id: 'four', version: 4, window: 20 };
-const PUBLISHERS = [FIVE, FOUR];
+const QUEUED = 300;
 const BYTES = 1_000;
 const PASSING = { cleanStart: true, lasting: false };
+const RETAINED = { filter: 'r/#', topics: ['r/1'], last: 'z/last' };
+const STORE_FULL = /store\.full/;
+const QUOTA_EXCEEDED = 0x97;
 
-/** The publisher sends one message after the other, until one is answered as `wanted`. */
-async function publishUntil(
-  scene: Scene,
-  publisher: FaultClient,
-  topic: string,
-  wanted: (code: number) => boolean,
-): Promise<void> {
-  const answered = new Promise<void>((resolve) => {
-    const send = (): void => publisher.publish(scene.message(topic, 1, BYTES));
-    publisher.onAnswer = (_message, code) => {
-      if (wanted(code)) {
-        publisher.onAnswer = () => {};
-        resolve();
-      } else send();
-    };
-    send();
-  });
-  await inTime(answered, `the answer to ${publisher.id}`);
+/** Sessions, a queue to read, and a retained message, while there is room. */
+async function prepare(scene: Scene): Promise<{ five: FaultClient; four: FaultClient; reader: FaultClient }> {
+  await scene.start(0);
+  const away = await scene.enter(AWAY);
+  await away.subscribe('kept/#', 1);
+  away.leave(true);
+  const reader = await scene.enter(READER);
+  await reader.subscribe('read', 1);
+  const five = await scene.enter(FIVE);
+  const four = await scene.enter(FOUR);
+  five.publish(...Array.from({ length: QUEUED }, () => scene.message('read', 1, BYTES)));
+  four.publish(scene.message('r/1', 1, BYTES, 'yes'), scene.message('z/last', 1, BYTES, 'yes'));
+  await scene.settle(five);
+  await scene.settle(four);
+  return { five, four, reader };
 }
-const isRefused = (code: number): boolean => code === 0x97;
-const isTaken = (code: number): boolean => code < 0x80;
 
-/** What needs no room goes on: QoS 0, and the reading of what was queued. */
-async function readersGoOn(scene: Scene, reader: FaultClient | null): Promise<void> {
-  const listener = await scene.enter({ id: 'listener', version: 5 }, PASSING);
-  await listener.subscribe('passing', 0);
+/** The store has said that it is full: what it would have to keep is refused, as far as the version has a word for it. */
+async function everybodyIsRefused(scene: Scene, name: string): Promise<void> {
+  const newer = await scene.enter({ id: `${name}-five`, version: 5, window: 1 }, PASSING);
+  const answer = new Promise<number>((resolve) => {
+    newer.onAnswer = (_message, code) => resolve(code);
+  });
+  newer.publish(scene.message(`kept/${name}/five`, 1, BYTES));
+  assert.equal(await inTime(answer, 'the answer to a 5.0 publisher'), QUOTA_EXCEEDED);
+  newer.leave(true);
+  const older = await scene.enter({ id: `${name}-four`, version: 4, window: 1 }, PASSING);
+  older.publish(scene.message(`kept/${name}/four`, 1, BYTES));
+  await older.ping();
+  assert.equal(older.unfinished, 1, 'a 3.1.1 publisher got an acknowledgement');
+  older.leave(true);
+  const newcomer = scene.client({ id: `${name}-newcomer`, version: 5 });
+  assert.equal(await scene.connect(newcomer), false, 'there was room for another session');
+}
+
+/** QoS 0 needs no room. */
+async function qos0GoesOn(scene: Scene, name: string): Promise<void> {
+  const client = await scene.enter({ id: `${name}-passing`, version: 5 }, PASSING);
+  await client.subscribe(`passing/${name}`, 0);
   const came = new Promise<void>((resolve) => {
-    listener.onMessage = () => resolve();
+    client.onMessage = () => resolve();
   });
-  listener.publish(scene.message('passing', 0, BYTES));
+  client.publish(scene.message(`passing/${name}`, 0, BYTES));
   await inTime(came, 'a message of QoS 0');
-  listener.leave(true);
-  await reader?.ping();
+  client.leave(true);
 }
+
+/** What was queued before is delivered to its end. */
+async function queueIsRead(reader: FaultClient): Promise<void> {
+  const read = new Promise<void>((resolve) => {
+    reader.onMessage = (topic, number) => {
+      if (topic === 'read' && number === QUEUED) resolve();
+    };
+  });
+  reader.catchUp();
+  await inTime(read, 'the end of the queue');
+}
+
+/** Waits until all is acknowledged, over as many connections as the broker makes of it. */
+async function settleInTheEnd(scene: Scene, client: FaultClient): Promise<void> {
+  while (client.unfinished > 0) {
+    if (await inTime(client.idle(), `the acknowledgements of ${client.id}`)) return;
+    await scene.connect(client);
+  }
+}
+
+/** Everybody is served as if nothing had been, and everything acknowledged is there. */
+async function reckon(scene: Scene, round: number): Promise<void> {
+  for (const options of [FIVE, FOUR]) {
+    const publisher = scene.client(options);
+    await settleInTheEnd(scene, publisher);
+    publisher.publish(scene.message(`kept/${publisher.id}`, 1, BYTES));
+    await settleInTheEnd(scene, publisher);
+  }
+  await inTime(scene.read(RETAINED), 'the retained messages');
+  for (const options of [AWAY, READER]) {
+    const client = scene.client(options);
+    if (!client.connected) await scene.enter(options);
+    await scene.drain(client, scene.client(FIVE));
+  }
+  await scene.end(round);
+}
+
+const CASES = [
+  { name: 'has less room than it is to keep free', diskFreeBytesMin: 8 * MIB, left: 6 * MIB },
+  { name: 'takes not one byte more', diskFreeBytesMin: 0, left: 0 },
+];
+for (const { name, diskFreeBytesMin, left } of CASES) {
+  test(`a disk that ${name}: publishers are refused, readers go on, and nothing acknowledged is lost, also by a kill`, {
+    skip,
+  }, async (t) => {
+    const disk = new SmallDisk(t, diskFreeBytesMin);
+    const { stage } = disk;
+    const scene = new Scene(stage);
+    await scene.judge(0, true, async () => {
+      const { five, four, reader } = await prepare(scene);
+      disk.fill(left);
+      // Whoever comes before the store has noticed waits for his acknowledgement.
+      five.publish(...Array.from({ length: 10 }, () => scene.message('kept/five', 1, BYTES)));
+      await inTime(stage.said(STORE_FULL), 'the store to notice');
+      four.publish(...Array.from({ length: 10 }, () => scene.message('kept/four', 1, BYTES)));
+      await everybodyIsRefused(scene, 'first');
+      await qos0GoesOn(scene, 'first');
+      await queueIsRead(reader);
+      assert.equal(four.unfinished, 10);
+      await scene.end(0);
+      await scene.start(1);
+      const coming = [FIVE, FOUR].map((options) => scene.enter(options));
+      if (diskFreeBytesMin === 0) await inTime(stage.said(STORE_FULL), 'the store to notice');
+      await everybodyIsRefused(scene, 'second');
+      await qos0GoesOn(scene, 'second');
+      disk.clear();
+      await Promise.all(coming);
+      await reckon(scene, 1);
+    });
+  });
+}
+
+test('a disk that fills up with messages has room again when they have been delivered', {
+  skip,
+}, async (t) => {
+  const disk = new SmallDisk(t, 8 * MIB);
+  const scene = new Scene(disk.stage);
+  await scene.judge(0, true, async () => {
+    const { five, four } = await prepare(scene);
+    const full = new Promise<void>((resolve) => {
+      const send = (): void => five.publish(scene.message('kept/five', 1, 30_000));
+      five.onAnswer = (_message, code) => (code === QUOTA_EXCEEDED ? resolve() : send());
+      for (let first = 0; first < 20; first++) send();
+    });
+    await inTime(full, 'the disk to fill up');
+    five.onAnswer = () => {};
+    four.publish(scene.message('kept/four', 1, BYTES));
+    await everybodyIsRefused(scene, 'first');
+    await scene.end(0);
+    await scene.start(1);
+    for (const options of [FIVE, FOUR]) await scene.enter(options);
+    const away = await scene.enter(AWAY);
+    // Its queue is read while there is no room, which makes room.
+    await inTime(disk.stage.said(/store\.has_room/), 'room');
+    assert.ok(away.connected);
+    await reckon(scene, 1);
+  });
+});

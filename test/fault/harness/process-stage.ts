@@ -117,6 +117,20 @@ export class ProcessStage implements Stage {
     return await this.#ended;
   }
 
+  /** Resolves once it has printed what matches, since its start. */
+  said(pattern: RegExp): Promise<void> {
+    const stdout = this.#child!.stdout!;
+    return new Promise((resolve) => {
+      const look = (): void => {
+        if (!pattern.test(this.#output)) return;
+        stdout.off('data', look);
+        resolve();
+      };
+      stdout.on('data', look);
+      look();
+    });
+  }
+
   /** Puts a fault into the running broker, until its end or `recover`. */
   async suffer(fault: (pid: number) => Promise<Strace>): Promise<void> {
     this.#strace = await fault(this.pid);
@@ -189,13 +203,8 @@ export class ProcessStage implements Stage {
   async #ready(): Promise<boolean> {
     const child = this.#child!;
     const timer = setTimeout(() => child.kill('SIGKILL'), START_MS);
-    const said = new Promise<boolean>((resolve) => {
-      child.stdout!.on('data', () => {
-        if (/^ready\b/m.test(this.#output)) resolve(true);
-      });
-    });
     try {
-      return await Promise.race([said, this.#ended.then(() => false)]);
+      return await Promise.race([this.said(/^ready\b/m).then(() => true), this.#ended.then(() => false)]);
     } finally {
       clearTimeout(timer);
     }
