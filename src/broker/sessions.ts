@@ -17,6 +17,9 @@ export class Sessions {
   readonly #byClientId = new Map<string, Session>();
   readonly #expiries = new Deadlines<Session>();
   readonly #wills = new Deadlines<Session>();
+  /** By client id the store's operation that ended a session, of those that may not be durable yet. */
+  readonly #endings = new Map<string, number>();
+  #lastEnding = 0;
 
   constructor(
     context: SessionContext,
@@ -67,6 +70,14 @@ export class Sessions {
     return { session, present: false };
   }
 
+  /**
+   * The store's operation that the CONNACK of `session` rests on; 0: none. Not only what the session is must be durable,
+   * but also the end of the client's session before it: what the client was told is gone may not be back after a crash.
+   */
+  connackSequence(session: Session): number {
+    return Math.max(session.sequence, this.#endings.get(session.clientId) ?? 0);
+  }
+
   /** Changes how long the session outlives its connection; one that need no longer do so leaves the store. */
   setExpiry(session: Session, expirySeconds: number): void {
     const { store } = this.#context;
@@ -76,6 +87,7 @@ export class Sessions {
     if (leaves) {
       store.append({ kind: 'session-end', clientId: session.clientId });
       session.stored = false;
+      this.#noteEnding(session.clientId);
     } else this.store(session);
   }
 
@@ -114,6 +126,14 @@ export class Sessions {
       else if (sharedFilter === null && notBefore > 0 && packetId === 0)
         this.#router.publishMessage(message, null);
     }
+    if (session.stored) this.#noteEnding(session.clientId);
+  }
+
+  #noteEnding(clientId: string): void {
+    const { appended, durable } = this.#context.store;
+    if (durable >= this.#lastEnding) this.#endings.clear();
+    this.#endings.set(clientId, appended);
+    this.#lastEnding = appended;
   }
 
   /** Publishes wills and ends sessions whose time has come. */

@@ -51,7 +51,7 @@ export function openSession(connection: Connection, packet: ConnectPacket, assig
   connection.inboundBefore = session.inboundCount;
   applyLimits(connection, packet);
   broker.connectionOpened(connection);
-  const fits = connection.sendConnack(session.sequence, {
+  const fits = connection.sendConnack(sessions.connackSequence(session), {
     type: PacketType.CONNACK,
     // [MQTT-3.2.2-2] [MQTT-3.2.2-3]
     sessionPresent: present && packet.protocolVersion !== 3,

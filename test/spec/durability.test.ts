@@ -2,7 +2,17 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { startBroker, type TestBroker } from '../support/broker.ts';
 import { HeldStore } from '../support/held-store.ts';
-import { connect, pingreq, puback, pubcomp, publish, pubrec, pubrel, subscribe } from '../support/packets.ts';
+import {
+  connect,
+  disconnect,
+  pingreq,
+  puback,
+  pubcomp,
+  publish,
+  pubrec,
+  pubrel,
+  subscribe,
+} from '../support/packets.ts';
 
 const kept = { clientId: 'kept', cleanStart: false, properties: { sessionExpiryInterval: 1000 } };
 
@@ -198,4 +208,31 @@ test('an acknowledgement that was not durable leads to a repetition of QoS 1, no
   await before.expectNothing();
   const after = await startBroker(t, { store: store.crash() });
   await (await after.connect(kept)).receive('t', 'x', { packetId, dup: true });
+});
+
+test('5.0:[MQTT-3.1.2-4] CONNACK waits until the session that the client gave up is gone for good', async (t) => {
+  const { broker, store } = await startHeld(t);
+  await (await broker.connect(kept)).drop();
+  store.hold();
+  const again = broker.client();
+  again.send(connect({ clientId: 'kept', cleanStart: true }));
+  await again.expectNothing();
+  store.release();
+  await again.expect('CONNACK', { sessionPresent: false });
+});
+
+test('CONNACK waits until a session that ended before is gone for good', async (t) => {
+  const { broker, store } = await startHeld(t);
+  const first = await broker.connect(kept);
+  store.hold();
+  first.send(disconnect(0, { sessionExpiryInterval: 0 }));
+  await first.expectClosed();
+  const again = broker.client();
+  again.send(connect({ clientId: 'kept', cleanStart: false }));
+  await again.expectNothing();
+  const other = broker.client();
+  other.send(connect({ clientId: 'other', cleanStart: true }));
+  await other.expect('CONNACK', { sessionPresent: false });
+  store.release();
+  await again.expect('CONNACK', { sessionPresent: false });
 });
