@@ -15,6 +15,7 @@ import { userInfo } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { ConfigError } from '../../src/errors.ts';
 import { closeReadOnly, openReadOnly, readingProblem } from './read-only.ts';
+import { makeRoomToRead } from './reserve.ts';
 import { FILE_MODE, FOLDER_MODE, storeFiles } from './schema.ts';
 
 const OTHERS = 0o077;
@@ -209,6 +210,10 @@ function requireAccess(path: string, access: number, mode: number, refuse: Refus
 function requireFree(dir: string, refuse: Refuse): void {
   const path = storeFiles(dir).database;
   if (statSync(path, { throwIfNoEntry: false }) === undefined) return;
+  const missing = makeRoomToRead(storeFiles(dir));
+  if (missing > 0) {
+    throw refuse(dir, 'the disk is full', `Make room: ${missing} bytes more are needed to read the store`);
+  }
   const database = openReadOnly(path);
   try {
     database.prepare('PRAGMA schema_version').get();

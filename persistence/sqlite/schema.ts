@@ -27,12 +27,19 @@ export interface StoreFiles {
   readonly log: string;
   /** Number of the last commit that is known to be durable. */
   readonly mark: string;
+  /** Keeps room for the next start. */
+  readonly reserve: string;
 }
 
 /** The files of the store in folder `dir`. */
 export function storeFiles(dir: string): StoreFiles {
   const database = path.join(dir, 'sluice.db');
-  return { database, log: `${database}-wal`, mark: path.join(dir, 'sluice.mark') };
+  return {
+    database,
+    log: `${database}-wal`,
+    mark: path.join(dir, 'sluice.mark'),
+    reserve: path.join(dir, 'sluice.reserve'),
+  };
 }
 
 /** The rows of `meta`: the number of commits, and how many rows these tables hold. */

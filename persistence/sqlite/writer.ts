@@ -5,6 +5,7 @@ import { Applier, type Counts, readCounts } from './apply.ts';
 import type { HandedBatch, SpareBuffers } from './batch.ts';
 import { type Page, PageReader } from './page.ts';
 import { encodeMark } from './records.ts';
+import { keepReserve } from './reserve.ts';
 import { CHECKPOINT_PAGES, prepareWriter, type StoreFiles, takeExclusively } from './schema.ts';
 import { isTight, roomOf } from './space.ts';
 
@@ -75,6 +76,7 @@ export class Writer {
     this.#writeMark();
     // Here alone, so that the mark says of the log that follows how it is written.
     fsyncSync(this.#mark);
+    keepReserve(settings.files);
     this.#checkSpace();
   }
 
@@ -230,6 +232,7 @@ export class Writer {
   #setFull(full: boolean): void {
     if (full === this.#isFull) return;
     this.#isFull = full;
+    if (!full) keepReserve(this.#settings.files);
     this.#report({ kind: 'full', full });
   }
 

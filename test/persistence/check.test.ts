@@ -79,7 +79,9 @@ describe('the check of a sound store', () => {
     assert.ok(report.rows.delivery > 100 && report.rows.message > 100);
     assert.equal(
       report.bytes,
-      Object.keys(before).reduce((sum, name) => sum + statSync(path.join(dir, name)).size, 0),
+      Object.keys(before)
+        .filter((name) => name !== 'sluice.reserve')
+        .reduce((sum, name) => sum + statSync(path.join(dir, name)).size, 0),
     );
     assert.deepEqual(
       fractions,
