@@ -5,6 +5,11 @@ import { listenFault, type OnError } from './listen-url.ts';
 /** TCP probes an idle connection after this: the only way to notice a vanished peer that asked for keep alive 0. */
 export const TCP_KEEP_ALIVE_MS = 60_000;
 
+/** What carries a wire and can be closed at once. */
+interface WireHolder {
+  destroy(): void;
+}
+
 /** A `net.Server` (or one of its kin: tls, http, https) whose sockets are all known, so that it can be closed for good. */
 export class SocketServer {
   readonly #server: Server;
@@ -13,7 +18,7 @@ export class SocketServer {
   /** Every accepted socket, handshaking or idle ones included. */
   readonly #sockets: Set<Socket>;
   /** Those that carry a wire. */
-  readonly #wireSockets: Set<Socket>;
+  readonly #wireHolders: Set<WireHolder>;
   #onWiresGone: (() => void) | undefined;
 
   constructor(server: Server, url: string, onError: OnError | undefined) {
@@ -21,7 +26,7 @@ export class SocketServer {
     this.#url = url;
     this.#onError = onError;
     this.#sockets = new Set();
-    this.#wireSockets = new Set();
+    this.#wireHolders = new Set();
     this.#onWiresGone = undefined;
     server.on('connection', (socket: Socket) => {
       this.#sockets.add(socket);
@@ -50,11 +55,18 @@ export class SocketServer {
 
   /** Counts `socket` as a wire that `close` must wait for. */
   hold(socket: Socket): void {
-    this.#wireSockets.add(socket);
-    socket.on('close', () => {
-      this.#wireSockets.delete(socket);
-      if (this.#wireSockets.size === 0) this.#onWiresGone?.();
-    });
+    this.keep(socket);
+    socket.on('close', () => this.release(socket));
+  }
+
+  /** Counts a wire that `close` must wait for, until `release`. */
+  keep(wire: WireHolder): void {
+    this.#wireHolders.add(wire);
+  }
+
+  release(wire: WireHolder): void {
+    this.#wireHolders.delete(wire);
+    if (this.#wireHolders.size === 0) this.#onWiresGone?.();
   }
 
   /** Stops accepting, waits up to `graceMs` for the wires to end, destroys what is left. Resolves when nothing is left. */
@@ -65,13 +77,13 @@ export class SocketServer {
     });
     await this.#wiresGone(graceMs);
     for (const socket of this.#sockets) socket.destroy();
-    for (const socket of this.#wireSockets) socket.destroy();
+    for (const wire of this.#wireHolders) wire.destroy();
     await closed;
-    if (this.#wireSockets.size > 0) await this.#wiresGone(graceMs);
+    if (this.#wireHolders.size > 0) await this.#wiresGone(graceMs);
   }
 
   #wiresGone(graceMs: number): Promise<void> {
-    if (this.#wireSockets.size === 0) return Promise.resolve();
+    if (this.#wireHolders.size === 0) return Promise.resolve();
     return new Promise((resolve) => {
       const timer = setTimeout(resolve, graceMs);
       this.#onWiresGone = () => {
@@ -83,7 +95,6 @@ export class SocketServer {
 }
 
 /** A peer's address as text; an IPv4 peer of an IPv6 listener is shown, and limited, as the IPv4 address it is. */
-export function peerAddress(socket: Socket): string {
-  const address = socket.remoteAddress ?? '';
+export function plainAddress(address = ''): string {
   return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address;
 }

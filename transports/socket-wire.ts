@@ -2,11 +2,10 @@
 import type { Socket } from 'node:net';
 import type { PeerInfo, Wire, WireEvents } from '../src/interfaces/transport.ts';
 import { END_TIMEOUT_MS } from '../src/limits.ts';
-import type { ReadSource } from './lent-reads.ts';
 import type { OnError } from './listen-url.ts';
 
 /** Stands in until the core has answered `accept`. */
-const NO_EVENTS: WireEvents = { data() {}, drain() {}, closed() {} };
+export const NO_EVENTS: WireEvents = { data() {}, drain() {}, closed() {} };
 
 /**
  * One socket. `write` and the data path allocate nothing beyond what `node:net` does: the callback is bound once,
@@ -44,7 +43,6 @@ export class SocketWire implements Wire {
 
   /**
    * Hands an accepted socket to the core. The socket must have been made with `allowHalfOpen: false`.
-   * `source` gives the bytes where the socket has no `data` events.
    * Never throws: what `accept` throws goes to `onError` and closes the socket.
    */
   static open(
@@ -52,7 +50,6 @@ export class SocketWire implements Wire {
     peer: PeerInfo,
     accept: (wire: Wire) => WireEvents,
     onError: OnError | undefined,
-    source: ReadSource | null = null,
   ): void {
     const wire = new SocketWire(socket, peer, onError);
     socket.on('error', (error) => wire.#broke(error));
@@ -64,8 +61,7 @@ export class SocketWire implements Wire {
       return;
     }
     socket.on('end', () => wire.#peerEnded());
-    if (source === null) socket.on('data', (chunk: Buffer) => wire.#data(chunk));
-    else source.onData = (chunk) => wire.#data(chunk);
+    socket.on('data', (chunk: Buffer) => wire.#data(chunk));
   }
 
   write(bytes: Uint8Array): boolean {

@@ -2,7 +2,7 @@
 import { createServer } from 'node:net';
 import { ConfigError } from '../src/errors.ts';
 import type { Address, Transport, Wire, WireEvents } from '../src/interfaces/transport.ts';
-import { LentReads } from './lent-reads.ts';
+import { acceptWires } from './handle-door.ts';
 import {
   BACKLOG_DEFAULT,
   formatListenUrl,
@@ -10,8 +10,7 @@ import {
   type OnError,
   parseListenUrl,
 } from './listen-url.ts';
-import { peerAddress, SocketServer, TCP_KEEP_ALIVE_MS } from './socket-server.ts';
-import { SocketWire } from './socket-wire.ts';
+import { SocketServer, TCP_KEEP_ALIVE_MS } from './socket-server.ts';
 
 export const TCP_PORTS = { mqtt: 1883 } as const;
 
@@ -49,11 +48,8 @@ export class TcpTransport implements Transport {
     const sockets = new SocketServer(server, url, onError);
     const { host, port } = this.#listen;
     const bound = await sockets.listen({ host, port, backlog: backlog ?? BACKLOG_DEFAULT }, () => {
-      new LentReads(TCP_KEEP_ALIVE_MS).accept(server, (socket, source) => {
-        sockets.hold(socket);
-        const peer = { door: url, address: peerAddress(socket), port: socket.remotePort ?? 0, secure: false };
-        SocketWire.open(socket, peer, accept, onError, source);
-      });
+      const peer = (address: string, port: number) => ({ door: url, address, port, secure: false });
+      acceptWires(server, { sockets, accept, onError, peer });
     });
     this.#server = sockets;
     return { url: formatListenUrl(this.#listen, bound), port: bound };

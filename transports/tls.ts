@@ -9,7 +9,7 @@ import {
   type OnError,
   parseListenUrl,
 } from './listen-url.ts';
-import { peerAddress, SocketServer, TCP_KEEP_ALIVE_MS } from './socket-server.ts';
+import { plainAddress, SocketServer, TCP_KEEP_ALIVE_MS } from './socket-server.ts';
 import { SocketWire } from './socket-wire.ts';
 import { loadTls, type TlsOptions } from './tls-options.ts';
 
@@ -53,11 +53,16 @@ export class TlsTransport implements Transport {
     const sockets = new SocketServer(server, url, onError);
     server.on('secureConnection', (socket: TLSSocket) => {
       sockets.hold(socket);
-      const peer = { door: url, address: peerAddress(socket), port: socket.remotePort ?? 0, secure: true };
+      const peer = {
+        door: url,
+        address: plainAddress(socket.remoteAddress),
+        port: socket.remotePort ?? 0,
+        secure: true,
+      };
       SocketWire.open(socket, peer, accept, onError);
     });
     server.on('tlsClientError', (error, socket) => {
-      onError?.(error, peerAddress(socket));
+      onError?.(error, plainAddress(socket.remoteAddress));
       // Node leaves the socket open when it was the handshake's deadline that failed.
       socket.destroy();
     });

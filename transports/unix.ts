@@ -3,10 +3,9 @@ import { chmod, lstat, unlink } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { ConfigError } from '../src/errors.ts';
 import type { Address, Transport, Wire, WireEvents } from '../src/interfaces/transport.ts';
-import { LentReads } from './lent-reads.ts';
+import { acceptWires } from './handle-door.ts';
 import { BACKLOG_DEFAULT, type OnError } from './listen-url.ts';
-import { SocketServer, TCP_KEEP_ALIVE_MS } from './socket-server.ts';
-import { SocketWire } from './socket-wire.ts';
+import { SocketServer } from './socket-server.ts';
 
 /** What `sockaddr_un` holds on the narrowest system we run on (macOS: 104 with the final NUL). */
 const PATH_BYTES_MAX = 103;
@@ -43,10 +42,7 @@ export class UnixTransport implements Transport {
     const sockets = new SocketServer(server, url, onError);
     const peer = { door: url, address: path, port: 0, secure: false };
     await sockets.listen({ path, backlog: backlog ?? BACKLOG_DEFAULT }, () => {
-      new LentReads(TCP_KEEP_ALIVE_MS).accept(server, (socket, source) => {
-        sockets.hold(socket);
-        SocketWire.open(socket, peer, accept, onError, source);
-      });
+      acceptWires(server, { sockets, accept, onError, peer: () => peer });
     });
     this.#server = sockets;
     // Until here the umask decides; the usual ones (022, 027, 077) are narrower than any mode one would ask for.

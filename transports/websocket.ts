@@ -19,7 +19,7 @@ import {
   parseListenUrl,
 } from './listen-url.ts';
 import { OriginRule } from './origin.ts';
-import { peerAddress, SocketServer, TCP_KEEP_ALIVE_MS } from './socket-server.ts';
+import { plainAddress, SocketServer, TCP_KEEP_ALIVE_MS } from './socket-server.ts';
 import { loadTls, type TlsOptions } from './tls-options.ts';
 import { WebSocketWire } from './websocket-wire.ts';
 
@@ -94,7 +94,7 @@ export class WebSocketTransport implements Transport {
     server.on('request', (request, response) => this.#answer(request, response));
     server.on('upgrade', (request, stream, head) => {
       const socket = stream as Socket;
-      const address = peerAddress(socket);
+      const address = plainAddress(socket.remoteAddress);
       socket.on('error', (error) => onError?.(error, address));
       const refusal = this.#refusal(request);
       if (refusal !== undefined) {
@@ -152,7 +152,7 @@ export class WebSocketTransport implements Transport {
     if (tls === undefined) return server;
     this.#https = server as HttpsServer;
     server.on('tlsClientError', (error: Error, socket: Socket) => {
-      onError?.(error, peerAddress(socket));
+      onError?.(error, plainAddress(socket.remoteAddress));
       // Node leaves the socket open when it was the handshake's deadline that failed.
       socket.destroy();
     });
