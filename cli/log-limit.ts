@@ -73,7 +73,7 @@ export class LimitedLog implements Log {
   #causeOf(level: Level, event: string, fields: object | undefined): Cause {
     const given = (fields as { address?: unknown } | undefined)?.address;
     // Without the port, or every new connection would have a count of its own.
-    let address = typeof given === 'string' ? given.replace(/:\d+$/, '') : '';
+    let address = typeof given === 'string' ? withoutPort(given) : '';
     let key = `${event} ${address}`;
     let cause = this.#causes.get(key);
     if (cause === undefined && this.#causes.size >= CAUSES_MAX) {
@@ -103,4 +103,14 @@ export class LimitedLog implements Log {
     this.#inner[level](event, { address, suppressed });
     cause.suppressed = 0;
   }
+}
+
+const [ZERO, NINE, COLON] = [0x30, 0x39, 0x3a];
+
+/** Takes `:1234` off the end. By hand: a regular expression is most of what a line that is left out costs. */
+function withoutPort(address: string): string {
+  let end = address.length;
+  let code = NINE;
+  while (end > 0 && code >= ZERO && code <= NINE) code = address.charCodeAt(--end);
+  return code === COLON && end < address.length - 1 ? address.slice(0, end) : address;
 }

@@ -1,7 +1,13 @@
 import type { Broker } from '../broker/broker.ts';
 import { announcesV5 } from '../codec/announced-version.ts';
 import { encodeWithin } from '../codec/encode.ts';
-import { type Packet, PacketType, type ProtocolVersion, type QoS } from '../codec/packets.ts';
+import {
+  type ConnackPacket,
+  type Packet,
+  PacketType,
+  type ProtocolVersion,
+  type QoS,
+} from '../codec/packets.ts';
 import { ReasonCode } from '../codec/reason-codes.ts';
 import { ProtocolError } from '../errors.ts';
 import { dispatchPacket } from '../handlers/dispatch.ts';
@@ -69,7 +75,8 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   unanswered = false;
   /** Unreleased QoS 2 messages that the session brought along from an earlier connection. */
   inboundBefore = 0;
-  readonly #deferred = new DeferredPackets();
+  /** Made when the first packet must wait for the store. */
+  #deferred: DeferredPackets | null = null;
   readonly #framer: Framer;
   #inputPaused = false;
   #endReason: number | undefined;
@@ -148,7 +155,7 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     if (this.state === 'new' || this.state === 'closing' || this.state === 'closed') return;
     // A paused wire does not notice that its peer has left, so that it is paused no sooner than need be.
     const open = this.opened
-      ? this.writable && this.#deferred.length < DEFERRED_PACKETS_MAX
+      ? this.writable && (this.#deferred?.length ?? 0) < DEFERRED_PACKETS_MAX
       : this.#framer.heldBytes < UNAUTHENTICATED_BYTES_MAX / 2;
     if (open === this.#inputPaused) {
       this.#inputPaused = !open;
@@ -201,7 +208,13 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   }
 
   /** CONNACK, the first packet out; false when it is over the client's Maximum Packet Size. */
-  sendConnack(sequence: number, packet: Packet): boolean {
+  sendConnack(sequence: number, packet: ConnackPacket): boolean {
+    if (this.version !== 5 && sequence <= this.broker.store.durable) {
+      this.broker.statistics.messagesSent++;
+      this.out.appendAck(0x20, (packet.sessionPresent ? 0x100 : 0) | packet.reasonCode);
+      this.opened = true;
+      return true;
+    }
     const bytes = encodeWithin(packet, this.version, this.packetBytesMax);
     if (bytes === null) return false;
     if (sequence <= this.broker.store.durable) {
@@ -234,9 +247,9 @@ export class Connection implements WireEvents, FrameSink, Receiver {
 
   /** The store has moved on. True when packets still wait for it. */
   durable(): boolean {
-    this.#deferred.releaseUpTo(this.broker.store.durable, (bytes) => this.#sendBytes(bytes));
+    this.#deferred?.releaseUpTo(this.broker.store.durable, (bytes) => this.#sendBytes(bytes));
     this.watchInput();
-    return this.#deferred.length > 0;
+    return this.#hasDeferred;
   }
 
   sendRun(run: PublishRun): SendResult | 'other' {
@@ -329,10 +342,15 @@ export class Connection implements WireEvents, FrameSink, Receiver {
 
   /** True for a packet that rests on what is not durable yet, or would overtake one that does. */
   #mustWait(sequence: number): boolean {
-    return this.#deferred.length > 0 || sequence > this.broker.store.durable;
+    return this.#hasDeferred || sequence > this.broker.store.durable;
+  }
+
+  get #hasDeferred(): boolean {
+    return this.#deferred !== null && this.#deferred.length > 0;
   }
 
   #defer(sequence: number, bytes: Buffer, release: (() => void) | null): void {
+    this.#deferred ??= new DeferredPackets();
     this.#deferred.push(sequence, bytes, release);
     this.broker.awaitDurable(this);
   }

@@ -21,7 +21,8 @@ export class Framer {
   #pending: Buffer = EMPTY;
   #pendingLength = 0;
   #stopped = false;
-  #held: Buffer[] = [];
+  /** Chunks that came while stopped; null: none. */
+  #held: Buffer[] | null = null;
   #bodyStart = 0;
   #frameEnd = 0;
 
@@ -32,7 +33,7 @@ export class Framer {
   /** Takes the next chunk, which is only lent. Throws ProtocolError 0x81 for a bad remaining length, 0x95 for a packet over the limit. */
   push(chunk: Buffer): void {
     if (this.#stopped) {
-      this.#held.push(Buffer.from(chunk));
+      this.#hold(chunk);
       return;
     }
     this.#scan(chunk, this.#pendingLength === 0 ? 0 : this.#completePending(chunk));
@@ -41,7 +42,11 @@ export class Framer {
   /** Goes on after `frame` returned false. */
   resume(): void {
     this.#stopped = false;
-    while (!this.#stopped && this.#held.length > 0) this.push(this.#held.shift()!);
+    while (!this.#stopped && this.#held !== null) {
+      const chunk = this.#held.shift()!;
+      if (this.#held.length === 0) this.#held = null;
+      this.push(chunk);
+    }
   }
 
   /** True after `frame` returned false, until `resume`. */
@@ -51,12 +56,20 @@ export class Framer {
 
   /** Bytes kept here because their packet is not complete or the framer is stopped. */
   get heldBytes(): number {
+    if (this.#held === null) return this.#pendingLength;
     return this.#held.reduce((sum, chunk) => sum + chunk.length, this.#pendingLength);
+  }
+
+  #hold(chunk: Buffer): void {
+    this.#held ??= [];
+    this.#held.push(Buffer.from(chunk));
   }
 
   #stop(rest: Buffer): void {
     this.#stopped = true;
-    if (rest.length > 0) this.#held.unshift(Buffer.from(rest));
+    if (rest.length === 0) return;
+    this.#held ??= [];
+    this.#held.unshift(Buffer.from(rest));
   }
 
   #scan(buffer: Buffer, from: number): void {

@@ -81,7 +81,10 @@ export class OutBuffer {
     return offset;
   }
 
-  /** Appends PUBACK, PUBREC, PUBREL or PUBCOMP without reason code: four bytes. */
+  /**
+   * Appends PUBACK, PUBREC, PUBREL or PUBCOMP without reason code: four bytes. The CONNACK of 3.x is one of them too, with
+   * its flags and its code where these have the packet identifier.
+   */
   appendAck(firstByte: number, packetId: number): void {
     const offset = this.reserve(4);
     const buffer = this.buffer;
