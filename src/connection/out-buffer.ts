@@ -3,10 +3,20 @@ import { OUT_BUFFER_BYTES_MAX, OUT_BUFFER_BYTES_MIN } from '../limits.ts';
 
 const EMPTY = Buffer.alloc(0);
 
+/** What all connections that have little to say in one turn share. */
+const SLAB_BYTES = 131_072;
+/** A piece is a multiple of this: a line of the processor's cache, enough for the acknowledgements of most turns. */
+const PIECE_BYTES_MIN = 64;
+/** A connection that has more to say gets a buffer of its own. */
+const PIECE_BYTES_MAX = 4_096;
+
 /** Collects buffers that have bytes to write and writes each once at the end of the event-loop turn. */
 export class Flusher {
   #dirty: OutBuffer[] = [];
   #scheduled = false;
+  /** Pieces of it are given out until the turn ends. Small writes of many connections so stay in the processor's cache. */
+  #slab: Buffer = EMPTY;
+  #slabUsed = 0;
   /** Bytes handed to wires so far, all connections together. */
   bytesWritten = 0;
   readonly #flushAll = (): void => {
@@ -14,7 +24,13 @@ export class Flusher {
     const dirty = this.#dirty;
     this.#dirty = [];
     for (const out of dirty) out.flushAndTell();
+    // Whoever wrote meanwhile has pieces that are not written yet.
+    if (this.#dirty.length === 0) this.#slabUsed = 0;
   };
+
+  get slab(): Buffer {
+    return this.#slab;
+  }
 
   add(out: OutBuffer): void {
     this.#dirty.push(out);
@@ -22,11 +38,41 @@ export class Flusher {
     this.#scheduled = true;
     setImmediate(this.#flushAll);
   }
+
+  /** Offset of a piece of the slab for at least `bytes`, valid until the turn's flush; -1: there is none. */
+  takePiece(bytes: number): number {
+    if (this.#slab === EMPTY) this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+    const offset = this.#slabUsed;
+    const end = offset + pieceBytes(bytes);
+    if (bytes > PIECE_BYTES_MAX || end > SLAB_BYTES) return -1;
+    this.#slabUsed = end;
+    return offset;
+  }
+
+  /** Makes the piece `[start, end)` long enough for `bytes`; false where another one follows it, or it would get too long. */
+  extendPiece(start: number, end: number, bytes: number): boolean {
+    if (end !== this.#slabUsed || bytes > PIECE_BYTES_MAX || start + pieceBytes(bytes) > SLAB_BYTES)
+      return false;
+    this.#slabUsed = start + pieceBytes(bytes);
+    return true;
+  }
+
+  /** A wire holds a piece: what comes goes into another slab. */
+  leaveSlab(): void {
+    this.#slab = EMPTY;
+    this.#slabUsed = 0;
+  }
+}
+
+/** Length of a piece for `bytes`. */
+export function pieceBytes(bytes: number): number {
+  return Math.ceil(bytes / PIECE_BYTES_MIN) * PIECE_BYTES_MIN;
 }
 
 /**
- * Bytes on their way to one wire. One buffer that grows from 512 B to 64 KB and is used again when the wire took it
- * whole; while the wire holds it, a second one collects. Either grows past 64 KB where it must, and is then not kept.
+ * Bytes on their way to one wire. Few go into a piece of the flusher's slab. More make it get a buffer of its own, which
+ * grows up to 64 KB and is used again when the wire took it whole; while the wire holds it, a second one collects. Either
+ * grows past 64 KB where it must, and is then not kept.
  * Never more than one write is open.
  */
 export class OutBuffer {
@@ -36,7 +82,11 @@ export class OutBuffer {
   readonly #onRoom: () => void;
   /** Where bytes are written; valid until the next `reserve`. */
   buffer: Buffer = EMPTY;
-  #length = 0;
+  /** Where our bytes begin and end in `buffer`, and how far they may go. */
+  #start = 0;
+  #end = 0;
+  #limit = 0;
+  #isPiece = false;
   #held: Buffer | null = null;
   #spare: Buffer | null = null;
   #heldBytes = 0;
@@ -54,7 +104,7 @@ export class OutBuffer {
 
   /** Bytes not yet handed to the wire, or held by it. */
   get waitingBytes(): number {
-    return this.#length + this.#heldBytes;
+    return this.#end - this.#start + this.#heldBytes;
   }
 
   /** True while the wire holds a buffer: it takes no more now. */
@@ -64,13 +114,13 @@ export class OutBuffer {
 
   /** Makes room for `bytes`, counts them as written, and gives the offset in `buffer` where they go. */
   reserve(bytes: number): number {
-    if (this.#length + bytes > this.buffer.length) this.#makeRoom(bytes);
+    if (this.#end + bytes > this.#limit) this.#makeRoom(bytes);
     if (!this.#dirty) {
       this.#dirty = true;
       this.#flusher.add(this);
     }
-    const offset = this.#length;
-    this.#length += bytes;
+    const offset = this.#end;
+    this.#end += bytes;
     return offset;
   }
 
@@ -97,19 +147,23 @@ export class OutBuffer {
   /** Hands everything to the wire, if it is free. */
   flush(): void {
     this.#dirty = false;
-    if (this.#held !== null || this.#length === 0 || this.#closed) return;
+    const start = this.#start;
+    const end = this.#end;
+    if (this.#held !== null || end === start || this.#closed) return;
     const buffer = this.buffer;
-    const length = this.#length;
-    this.#length = 0;
+    const length = end - start;
+    const isPiece = this.#isPiece;
+    this.#use(isPiece ? EMPTY : buffer);
     this.#flusher.bytesWritten += length;
-    if (this.#wire.write(length === buffer.length ? buffer : buffer.subarray(0, length))) {
+    if (this.#wire.write(length === buffer.length ? buffer : buffer.subarray(start, end))) {
       if (length > this.#boundBytes) this.#wasOver = true;
-      if (buffer.length > OUT_BUFFER_BYTES_MAX) this.buffer = EMPTY;
+      if (buffer.length > OUT_BUFFER_BYTES_MAX) this.#use(EMPTY);
       return;
     }
-    this.#held = buffer;
+    if (isPiece) this.#flusher.leaveSlab();
+    this.#held = isPiece ? EMPTY : buffer;
     this.#heldBytes = length;
-    this.buffer = this.#spare ?? EMPTY;
+    this.#use(this.#spare ?? EMPTY);
     this.#spare = null;
   }
 
@@ -137,32 +191,65 @@ export class OutBuffer {
   /** Gives back memory that an idle connection does not need. */
   trim(): void {
     if (this.#dirty || this.#held !== null) return;
-    this.buffer = EMPTY;
+    this.#use(EMPTY);
     this.#spare = null;
   }
 
   /** Nothing is written any more. */
   close(): void {
     this.#closed = true;
-    this.#length = 0;
     this.#held = null;
     this.#heldBytes = 0;
-    this.buffer = EMPTY;
+    this.#use(EMPTY);
     this.#spare = null;
   }
 
   #makeRoom(bytes: number): void {
-    if (this.#held === null && this.#length + bytes > OUT_BUFFER_BYTES_MAX && this.#length > 0) {
-      this.flush();
-      if (bytes <= this.buffer.length - this.#length) return;
+    if (this.#held === null) {
+      if (this.#end - this.#start + bytes > OUT_BUFFER_BYTES_MAX && this.#end > this.#start) {
+        this.flush();
+        if (this.#end + bytes <= this.#limit) return;
+      }
+      if (this.#findPiece(bytes)) return;
     }
-    const needed = this.#length + bytes;
-    let capacity = Math.max(OUT_BUFFER_BYTES_MIN, this.buffer.length);
-    while (capacity < needed) capacity *= 2;
+    const length = this.#end - this.#start;
+    let capacity = Math.max(OUT_BUFFER_BYTES_MIN, this.#isPiece ? 0 : this.buffer.length);
+    while (capacity < length + bytes) capacity *= 2;
     // Small ones come from Node's pool, which is several times faster.
     const grown =
       capacity <= OUT_BUFFER_BYTES_MIN ? Buffer.allocUnsafe(capacity) : Buffer.allocUnsafeSlow(capacity);
-    this.buffer.copy(grown, 0, 0, this.#length);
-    this.buffer = grown;
+    this.buffer.copy(grown, 0, this.#start, this.#end);
+    this.#use(grown);
+    this.#end = length;
+  }
+
+  /** Finds room in the slab: a new piece, or more of the one that is filled now. */
+  #findPiece(bytes: number): boolean {
+    const flusher = this.#flusher;
+    if (this.#isPiece) {
+      const needed = this.#end - this.#start + bytes;
+      if (this.buffer !== flusher.slab || !flusher.extendPiece(this.#start, this.#limit, needed))
+        return false;
+      this.#limit = this.#start + pieceBytes(needed);
+      return true;
+    }
+    if (this.buffer !== EMPTY) return false;
+    const start = flusher.takePiece(bytes);
+    if (start < 0) return false;
+    this.buffer = flusher.slab;
+    this.#isPiece = true;
+    this.#start = start;
+    this.#end = start;
+    this.#limit = start + pieceBytes(bytes);
+    return true;
+  }
+
+  /** Goes on with an empty buffer of our own. */
+  #use(buffer: Buffer): void {
+    this.buffer = buffer;
+    this.#isPiece = false;
+    this.#start = 0;
+    this.#end = 0;
+    this.#limit = buffer.length;
   }
 }
