@@ -135,14 +135,14 @@ async function everybodyIsRefused(scene: Scene, name: string): Promise<void> {
   assert.equal(await scene.connect(newcomer), false, 'there was room for another session');
 }
 
-/** The client publishes until it is told that there is no room. */
-async function publishUntilFull(scene: Scene, client: FaultClient): Promise<void> {
+/** The client publishes until it is told that there is no room, or waits for room like everybody who came before that was known. */
+async function publishUntilFull(scene: Scene, stage: ProcessStage, client: FaultClient): Promise<void> {
   const full = new Promise<void>((resolve) => {
     const send = (): void => client.publish(scene.message(`kept/${client.id}`, 1, 30_000));
     client.onAnswer = (_message, code) => (code === QUOTA_EXCEEDED ? resolve() : send());
     for (let first = 0; first < 20; first++) send();
   });
-  await inTime(full, 'the disk to fill up');
+  await inTime(Promise.race([full, stage.said(STORE_FULL)]), 'the disk to fill up');
   client.onAnswer = () => {};
 }
 
@@ -222,7 +222,7 @@ for (const { name, diskFreeBytesMin, left } of CASES) {
       // The room that the log has is used first.
       if (diskFreeBytesMin === 0) {
         const pouring = await scene.enter({ id: 'pouring', version: 5, window: 20 }, PASSING);
-        await publishUntilFull(scene, pouring);
+        await publishUntilFull(scene, stage, pouring);
         pouring.leave(true);
       }
       await everybodyIsRefused(scene, 'second');
@@ -241,7 +241,7 @@ test('a disk that fills up with messages has room again when they have been deli
   const scene = new Scene(disk.stage);
   await scene.judge(0, true, async () => {
     const { five, four } = await prepare(scene);
-    await publishUntilFull(scene, five);
+    await publishUntilFull(scene, disk.stage, five);
     four.publish(scene.message('kept/four', 1, BYTES));
     await everybodyIsRefused(scene, 'first');
     await scene.end(0);
