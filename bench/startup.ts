@@ -83,7 +83,7 @@ async function fill(dir: string, operations: Iterable<StoreOperation>): Promise<
 }
 
 function* session(clientId: string, filter: string): Iterable<StoreOperation> {
-  const about = { owner: null, expirySeconds: 86_400, disconnectedAtWallMs: Date.now(), will: null };
+  const about = { owner: null, expirySeconds: 86_400, disconnectedAtMs: performance.now(), will: null };
   yield { kind: 'session', session: { clientId, ...about } };
   const options = { noLocal: false, retainAsPublished: false, retainHandling: 0, identifier: 0 } as const;
   yield { kind: 'subscribe', clientId, subscription: { filter, qos: 1, ...options } };

@@ -1,6 +1,7 @@
 /** Turns batches of operations into rows. Runs on the store's own thread, within a transaction that the caller begins and ends. */
 import type { DatabaseSync, StatementSync } from 'node:sqlite';
 import { type HandedBatch, Op, RECORD_DOUBLES, RECORD_WORDS } from './batch.ts';
+import { type Clocks, clocksOf, isSet } from './lasting-time.ts';
 import {
   deliveryChecksum,
   endedChecksum,
@@ -27,10 +28,11 @@ export interface PageOrder {
 
 /** Deliveries of ended sessions that one transaction removes: a few milliseconds. */
 const ENDED_DELIVERIES_AT_ONCE = 1_000;
+const CLOCKS_INTERVAL_MS = 1_000;
 
 /** Reads the rows of `meta`. */
 export function readCounts(db: DatabaseSync): Counts {
-  const counts = { commit_number: 0, sessions: 0, subscriptions: 0, retained: 0, inbound: 0 };
+  const counts = Object.fromEntries(META_NAMES.map((name) => [name, 0])) as Counts;
   for (const row of db.prepare('SELECT name, value FROM meta').all())
     counts[row.name as MetaName] = row.value as number;
   return counts;
@@ -87,9 +89,10 @@ export class Applier {
     this.#words = new Int32Array(batch.records);
     this.#bytes = Buffer.from(batch.bytes);
     this.#references.begin(this.#bytes, batch.firstHandle);
+    this.#setClocks(batch.clocks);
     for (let at = 0; at < batch.count; at++) {
       const kind = this.#words[at * RECORD_WORDS + 6] & 0xff;
-      if (kind === Op.NOTHING) continue;
+      if (kind === Op.NOTHING || kind === Op.TIME) continue;
       if (kind === Op.PAGE) this.#page(at, answer);
       else if (kind === Op.BODY) this.#body(at);
       else {
@@ -112,6 +115,16 @@ export class Applier {
     for (const [message] of removed) this.#references.add(message, -1);
     this.#settle();
     if (removed.length < ENDED_DELIVERIES_AT_ONCE) removeEnded.run(session[0]);
+  }
+
+  /** Not at every commit: only what they are to each other and the time away from it matter. */
+  #setClocks({ lastingMs, wallMs }: Clocks): void {
+    const counts = this.#counts;
+    const wasSet = isSet({ lastingMs, wallMs }, clocksOf(counts));
+    if (wasSet) this.isChanged = true;
+    else if (lastingMs - counts.lasting_ms < CLOCKS_INTERVAL_MS) return;
+    counts.lasting_ms = lastingMs;
+    counts.wall_ms = wallMs;
   }
 
   #settle(): void {

@@ -8,6 +8,7 @@ import type {
   StoredSession,
   StoredSubscription,
 } from '../../src/interfaces/store.ts';
+import type { Clocks } from './lasting-time.ts';
 import {
   bodyBytesMax,
   deliveryFlags,
@@ -40,6 +41,8 @@ export const Op = {
   UNRETAIN: 13,
   /** Not a change: the answer shows what the records before it made. */
   PAGE: 14,
+  /** Nothing: it is there so that its batch goes over and is seen to have other clocks. */
+  TIME: 15,
 } as const;
 
 /**
@@ -70,6 +73,7 @@ export interface HandedBatch {
   readonly firstHandle: number;
   /** `appended` of the store at the end of it. */
   readonly upTo: number;
+  readonly clocks: Clocks;
 }
 
 /** What came back of a batch. */
@@ -113,14 +117,14 @@ export class Batch {
   }
 
   /** Ends it; nothing may be added any more. */
-  handOver(upTo: number): HandedBatch {
+  handOver(upTo: number, clocks: Clocks): HandedBatch {
     const { firstHandle, size, count } = this;
     const records = this.#words.buffer as ArrayBuffer;
-    return { records, bytes: this.#bytes.buffer as ArrayBuffer, count, size, firstHandle, upTo };
+    return { records, bytes: this.#bytes.buffer as ArrayBuffer, count, size, firstHandle, upTo, clocks };
   }
 
   /** Puts the body of a message in, unless it is there. `isNew`: the handle was given to it just now. */
-  body(handle: number, message: StoredMessage, isNew: boolean, wallOffsetMs: number): void {
+  body(handle: number, message: StoredMessage, isNew: boolean, offsetMs: number): void {
     if (!isNew) {
       if (handle >= this.firstHandle || this.#known?.has(handle) === true) return;
       this.#known ??= new Set();
@@ -128,7 +132,7 @@ export class Batch {
     }
     this.#needBytes(bodyBytesMax(message));
     const start = this.#used;
-    this.#used = writeBody(this.#bytes, start, message, wallOffsetMs);
+    this.#used = writeBody(this.#bytes, start, message, offsetMs);
     this.#pointed(Op.BODY, 0, 0, handle, start);
   }
 
@@ -168,11 +172,11 @@ export class Batch {
     }
   }
 
-  session(session: number, stored: StoredSession, isNew: boolean, wallOffsetMs: number): void {
+  session(session: number, stored: StoredSession, isNew: boolean, offsetMs: number): void {
     this.#needBytes(3 * stored.clientId.length + sessionBytesMax(stored));
     const start = this.#used;
     const clientIdBytes = this.#bytes.write(stored.clientId, start);
-    this.#used = writeSession(this.#bytes, start + clientIdBytes, stored, wallOffsetMs);
+    this.#used = writeSession(this.#bytes, start + clientIdBytes, stored, offsetMs);
     const at = this.#pointed(isNew ? Op.SESSION_NEW : Op.SESSION_UPDATE, session, 0, 0, start);
     this.#words[at * RECORD_WORDS + 9] = clientIdBytes;
   }
@@ -199,6 +203,11 @@ export class Batch {
 
   unretain(handle: number): void {
     this.#add(Op.UNRETAIN, 0, 0, handle);
+  }
+
+  /** Makes it a batch, even if nothing else comes: the clocks are to be written. */
+  time(): void {
+    this.#add(Op.TIME, 0, 0, 0);
   }
 
   page(session: number, after: number, messagesMax: number, bytesMax: number, request: number): void {

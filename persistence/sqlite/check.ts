@@ -19,6 +19,9 @@ import {
   storeFiles,
 } from './schema.ts';
 
+/** Rows of `meta` that nothing else is compared with. */
+const UNCOUNTED = ['commit_number', 'lasting_ms', 'wall_ms'] as const satisfies readonly MetaName[];
+
 export type { StoreProblem } from './check-tasks.ts';
 
 export interface CheckOptions {
@@ -214,7 +217,7 @@ class StoreCheck {
         `has ${this.#rows[table]} rows, and meta says ${meta.get(name) ?? 'nothing'}`,
       );
     }
-    if (!meta.has('commit_number')) this.#problems.add('meta commit_number', 'missing');
+    for (const name of UNCOUNTED) if (!meta.has(name)) this.#problems.add(`meta ${name}`, 'missing');
     const pointers = this.#rows.delivery + this.#rows.retained;
     if (this.#refs !== pointers) {
       this.#problems.add('table message', `${this.#refs} rows should point to it, and ${pointers} do`);

@@ -54,14 +54,14 @@ export function endLine(leftOut: number): string {
 }
 
 export function sessionLine(id: number, session: StoredSession): string {
-  const { clientId, owner, expirySeconds, disconnectedAtWallMs, will } = session;
+  const { clientId, owner, expirySeconds, disconnectedAtMs, will } = session;
   return line({
     kind: 'session',
     id,
     clientId,
     owner,
     expirySeconds,
-    disconnectedAt: disconnectedAtWallMs === 0 ? null : disconnectedAtWallMs,
+    disconnectedAt: disconnectedAtMs,
     will:
       will === null
         ? null
@@ -192,7 +192,7 @@ function readSessionLine(fields: Fields): DumpLine {
       clientId: fields.text('clientId', 1),
       owner: fields.textOrNull('owner'),
       expirySeconds: fields.number('expirySeconds', 0, SECONDS_MAX),
-      disconnectedAtWallMs: fields.time('disconnectedAt'),
+      disconnectedAtMs: fields.time('disconnectedAt') || null,
       will:
         will === null
           ? null

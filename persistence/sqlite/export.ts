@@ -18,10 +18,11 @@ import {
 } from './dump.ts';
 import { copyWithFirstPage, removeCopy } from './first-page.ts';
 import { IdSet } from './id-set.ts';
+import { clocksOf, lastingMinusWall } from './lasting-time.ts';
 import { closeReadOnly, openReadOnly, readingProblem } from './read-only.ts';
 import { readBody, readDeliveryFlags, readExtra, readSession, readSubscription } from './records.ts';
 import { type Row, TABLES, type TableName } from './rows.ts';
-import { storeFiles } from './schema.ts';
+import { META_NAMES, type MetaName, storeFiles } from './schema.ts';
 import { TableWalk } from './walk.ts';
 
 export interface ExportOptions {
@@ -141,6 +142,8 @@ class Export {
   readonly #rowsAll: number;
   #rows = 0;
   #holes = 0;
+  /** What to take from the times in the store to get those of the wall clock. */
+  #offsetMs = 0;
 
   constructor(db: DatabaseSync, check: StoreReport, options: ExportOptions) {
     this.#db = db;
@@ -151,7 +154,9 @@ class Export {
   }
 
   *lines(): Generator<string> {
-    yield headerLine(this.#commitNumber(), this.#options.writtenBy);
+    const meta = this.#meta();
+    this.#offsetMs = lastingMinusWall(clocksOf(meta));
+    yield headerLine(meta.commit_number, this.#options.writtenBy);
     for (const row of this.#walk('ended'))
       if (TABLES.ended.problemOf(row) === null) this.#ended.add(Number(row[0]));
     yield* this.#table('session', (row) => this.#session(row));
@@ -203,13 +208,13 @@ class Export {
   }
 
   #session([id, clientId, record]: Row): Lined {
-    const session = readSession(record as Uint8Array, String(clientId), 0);
+    const session = readSession(record as Uint8Array, String(clientId), this.#offsetMs);
     this.#sessions.add(Number(id));
     return { text: sessionLine(Number(id), session) };
   }
 
   #message([id, , , body]: Row): Lined {
-    const message = readBody(body as Uint8Array, Number(id), 0);
+    const message = readBody(body as Uint8Array, Number(id), this.#offsetMs);
     this.#messages.add(Number(id));
     return { text: messageLine(message) };
   }
@@ -237,11 +242,13 @@ class Export {
     return { problem: `message ${message} is not there, or left out` };
   }
 
-  #commitNumber(): number {
+  /** What is sound in `meta`; the rest is zero. */
+  #meta(): Record<MetaName, number> {
+    const sound = Object.fromEntries(META_NAMES.map((name) => [name, 0])) as Record<MetaName, number>;
     for (const row of this.#walk('meta')) {
-      if (row[0] === 'commit_number' && TABLES.meta.problemOf(row) === null) return Number(row[1]);
+      if (TABLES.meta.problemOf(row) === null) sound[row[0] as MetaName] = Number(row[1]);
     }
-    return 0;
+    return sound;
   }
 
   #countRow(): void {

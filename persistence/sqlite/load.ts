@@ -3,6 +3,7 @@ import { closeSync, constants, fchmodSync, fsyncSync, openSync, statSync, writeS
 import path from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { ConfigError } from '../../src/errors.ts';
+import type { Clock } from '../../src/interfaces/clock.ts';
 import type {
   StoredDelivery,
   StoredMessage,
@@ -13,6 +14,7 @@ import type {
 import { type Counts, readCounts } from './apply.ts';
 import { StoreDamage } from './damage.ts';
 import { describeHolder, isBusy } from './folder.ts';
+import { clocksOf, offsetAtOpen } from './lasting-time.ts';
 import { checkDelivery, type DeliveryRow, SELECT_DELIVERIES } from './page.ts';
 import {
   encodeMark,
@@ -42,14 +44,15 @@ export interface Loaded {
   readonly sessionIds: Map<string, number>;
   /** Reads what was not asked for yet, and lets go of the database. */
   finish(): void;
+  /** Lasting time minus `Clock.now`. */
+  readonly offsetMs: number;
 }
 
 /**
  * Takes a store over, makes it when there is none, and brings its schema up to date. The folder must be there.
- * @param wallOffsetMs wall clock minus monotonic clock
  * @throws ConfigError when it is in use, foreign, or newer than this version
  */
-export function loadStore(files: StoreFiles, wallOffsetMs: number): Loaded {
+export function loadStore(files: StoreFiles, clock: Clock): Loaded {
   // An empty file is what a crash leaves that came before the first table.
   const found = statSync(files.database, { throwIfNoEntry: false });
   if (found === undefined || found.size === 0) makeFiles(files);
@@ -57,7 +60,7 @@ export function loadStore(files: StoreFiles, wallOffsetMs: number): Loaded {
   try {
     takeExclusively(db);
     migrate(db, files.database);
-    return read(db, wallOffsetMs);
+    return read(db, clock);
   } catch (error) {
     db.close();
     throw refusalOf(error, files.database);
@@ -112,7 +115,9 @@ function makeFile(file: string, content: Uint8Array): void {
   }
 }
 
-function read(db: DatabaseSync, wallOffsetMs: number): Loaded {
+function read(db: DatabaseSync, clock: Clock): Loaded {
+  const counts = readCounts(db);
+  const offsetMs = offsetAtOpen(clocksOf(counts), clock);
   const sessionIds = new Map<string, number>();
   const ids = arrays(db, 'SELECT client_id, id FROM session').iterate();
   for (const [clientId, id] of ids as unknown as Iterable<[string, number]>) sessionIds.set(clientId, id);
@@ -120,11 +125,12 @@ function read(db: DatabaseSync, wallOffsetMs: number): Loaded {
   const onEnd = () => {
     if (--unread === 0) db.close();
   };
-  const sessions = new Rows(readSessions(db, wallOffsetMs), onEnd);
-  const retained = new Rows(readRetained(db, wallOffsetMs), onEnd);
+  const sessions = new Rows(readSessions(db, offsetMs), onEnd);
+  const retained = new Rows(readRetained(db, offsetMs), onEnd);
   return {
     state: { sessions, retained },
-    counts: readCounts(db),
+    counts,
+    offsetMs,
     lastHandle: highest(db, 'SELECT max(id) FROM message'),
     lastSession: Math.max(
       highest(db, 'SELECT max(id) FROM session'),
@@ -199,7 +205,7 @@ class Cursor<Row extends readonly [session: number, ...unknown[]]> {
 type SubscriptionRow = [session: number, filter: string, options: number, checksum: number];
 type QueueRow = [session: number, messages: number, bytes: number, lastPosition: number];
 
-function* readSessions(db: DatabaseSync, wallOffsetMs: number): Generator<StoredSessionState> {
+function* readSessions(db: DatabaseSync, offsetMs: number): Generator<StoredSessionState> {
   const subscriptions = new Cursor<SubscriptionRow>(
     db,
     'SELECT session, filter, options, checksum FROM subscription ORDER BY session, filter',
@@ -225,9 +231,9 @@ function* readSessions(db: DatabaseSync, wallOffsetMs: number): Generator<Stored
       throw new StoreDamage(`session ${id}`, 'its checksum does not fit');
     const [queue] = queues.take(id);
     yield {
-      session: readSession(Buffer.from(record), clientId, wallOffsetMs),
+      session: readSession(Buffer.from(record), clientId, offsetMs),
       subscriptions: subscriptions.take(id).map(subscriptionOf),
-      inFlight: inFlight.take(id).map((each) => deliveryOf(each, shared, wallOffsetMs)),
+      inFlight: inFlight.take(id).map((each) => deliveryOf(each, shared, offsetMs)),
       queue: { messages: queue?.[1] ?? 0, bytes: queue?.[2] ?? 0 },
       lastPosition: queue?.[3] ?? 0,
       inbound: inbound.take(id).map(([, packet]) => packet),
@@ -244,16 +250,12 @@ function subscriptionOf([session, filter, options, checksum]: SubscriptionRow): 
   return readSubscription(filter, options);
 }
 
-function deliveryOf(
-  row: DeliveryRow,
-  shared: Map<number, StoredMessage>,
-  wallOffsetMs: number,
-): StoredDelivery {
+function deliveryOf(row: DeliveryRow, shared: Map<number, StoredMessage>, offsetMs: number): StoredDelivery {
   const [session, position, id, , flags, packetId, extra, , refs] = row;
   const body = checkDelivery(row);
   let message = shared.get(id);
   if (message === undefined) {
-    message = readBody(Buffer.from(body), id, wallOffsetMs);
+    message = readBody(Buffer.from(body), id, offsetMs);
     if ((refs ?? 0) > 1 && shared.size < SHARED_MESSAGES_MAX) shared.set(id, message);
   }
   const { qos, retain, released } = readDeliveryFlags(flags);

@@ -109,7 +109,7 @@ function join(rows: readonly DeliveryRow[], size: number): ArrayBuffer {
 }
 
 /** The deliveries of a page. Their payloads and properties are views of its bytes. */
-export function decodePage({ count, bytes: memory }: Page, wallOffsetMs: number): StoredDelivery[] {
+export function decodePage({ count, bytes: memory }: Page, offsetMs: number): StoredDelivery[] {
   const bytes = Buffer.from(memory);
   const deliveries: StoredDelivery[] = [];
   let message: StoredMessage | null = null;
@@ -123,7 +123,7 @@ export function decodePage({ count, bytes: memory }: Page, wallOffsetMs: number)
     const bodyStart = extraStart + Math.max(0, extraLength - 1);
     const end = bodyStart + Math.max(0, bodyLength - 1);
     if (bodyLength > 0 || message === null)
-      message = readBody(bytes.subarray(bodyStart, end), bytes.readDoubleLE(at + 16), wallOffsetMs);
+      message = readBody(bytes.subarray(bodyStart, end), bytes.readDoubleLE(at + 16), offsetMs);
     const extra = extraLength === 0 ? null : bytes.subarray(extraStart, bodyStart);
     const { qos, retain, released } = readDeliveryFlags(bytes.readUInt32LE(at + 24));
     const { identifiers, sharedFilter } = readExtra(extra, session, position);

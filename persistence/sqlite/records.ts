@@ -188,18 +188,13 @@ export function bodyBytesMax({ topic, publisherId, properties, payload }: Stored
 
 /**
  * Writes the column `body` of a message into `target` from `offset` on.
- * @param wallOffsetMs what to add to `expiresAtMs` to get wall-clock milliseconds
+ * @param offsetMs what to add to `expiresAtMs` to get milliseconds of the store's time
  * @returns the offset behind it
  */
-export function writeBody(
-  target: Buffer,
-  offset: number,
-  message: StoredMessage,
-  wallOffsetMs: number,
-): number {
+export function writeBody(target: Buffer, offset: number, message: StoredMessage, offsetMs: number): number {
   const { topic, publisherId, properties, payload, expiresAtMs } = message;
   let start = offset + BODY_HEAD_BYTES;
-  if (expiresAtMs !== 0) start = target.writeDoubleLE(expiresAtMs + wallOffsetMs, start);
+  if (expiresAtMs !== 0) start = target.writeDoubleLE(expiresAtMs + offsetMs, start);
   const topicBytes = target.write(topic, start);
   const publisherBytes = publisherId === '' ? 0 : target.write(publisherId, start + topicBytes);
   const propertyStart = start + topicBytes + publisherBytes;
@@ -221,10 +216,10 @@ export function countedBytes(body: Buffer, start: number, end: number): number {
 /**
  * The message of a column `body`; its buffers are views of it.
  * @param id the row's key, which becomes `storeHandle`
- * @param wallOffsetMs what to take from wall-clock milliseconds to get those of `expiresAtMs`; 0: leave them
+ * @param offsetMs what to take from milliseconds of the store's time to get those of `expiresAtMs`; 0: leave them
  * @throws Error when the lengths in it do not fit
  */
-export function readBody(body: Uint8Array, id: number, wallOffsetMs: number): StoredMessage {
+export function readBody(body: Uint8Array, id: number, offsetMs: number): StoredMessage {
   const bytes = asBuffer(body);
   need(bytes, BODY_HEAD_BYTES);
   const flags = bytes[0];
@@ -240,7 +235,7 @@ export function readBody(body: Uint8Array, id: number, wallOffsetMs: number): St
     qos: (flags & QOS_MASK) as QoS,
     retain: (flags & RETAIN) !== 0,
     properties: payloadStart === propertyStart ? NO_BYTES : bytes.subarray(propertyStart, payloadStart),
-    expiresAtMs: expires ? expiryOf(bytes.readDoubleLE(BODY_HEAD_BYTES) - wallOffsetMs) : 0,
+    expiresAtMs: expires ? expiryOf(bytes.readDoubleLE(BODY_HEAD_BYTES) - offsetMs) : 0,
     publisherId: bytes.toString('utf8', publisherStart, propertyStart),
     storeHandle: id,
   };
@@ -256,6 +251,8 @@ function expiryOf(expiresAtMs: number): number {
 const RECORD_HEAD_BYTES = 21;
 const RECORD_OWNER = 1;
 const RECORD_WILL = 2;
+/** In place of the time of the disconnect. */
+const CONNECTED = 0;
 const WILL_HEAD_BYTES = 16;
 
 /** Most bytes that `writeSession` takes. */
@@ -269,44 +266,46 @@ export function writeSession(
   target: Buffer,
   offset: number,
   session: StoredSession,
-  wallOffsetMs: number,
+  offsetMs: number,
 ): number {
   const { owner, will } = session;
   target.writeUInt8((owner !== null ? RECORD_OWNER : 0) | (will !== null ? RECORD_WILL : 0), offset);
   target.writeDoubleLE(session.expirySeconds, offset + 1);
-  target.writeDoubleLE(session.disconnectedAtWallMs, offset + 9);
+  const { disconnectedAtMs } = session;
+  target.writeDoubleLE(disconnectedAtMs === null ? CONNECTED : disconnectedAtMs + offsetMs, offset + 9);
   const ownerBytes = owner === null ? 0 : target.write(owner, offset + RECORD_HEAD_BYTES);
   target.writeUInt32LE(ownerBytes, offset + 17);
   const end = offset + RECORD_HEAD_BYTES + ownerBytes;
   if (will === null) return end;
   target.writeDoubleLE(will.delaySeconds, end);
   target.writeDoubleLE(will.expirySeconds, end + 8);
-  return writeBody(target, end + WILL_HEAD_BYTES, will.message, wallOffsetMs);
+  return writeBody(target, end + WILL_HEAD_BYTES, will.message, offsetMs);
 }
 
 /**
  * The session of a column `record`.
  * @throws Error when the lengths in it do not fit
  */
-export function readSession(record: Uint8Array, clientId: string, wallOffsetMs: number): StoredSession {
+export function readSession(record: Uint8Array, clientId: string, offsetMs: number): StoredSession {
   const bytes = asBuffer(record);
   need(bytes, RECORD_HEAD_BYTES);
   const flags = bytes[0];
   const end = RECORD_HEAD_BYTES + bytes.readUInt32LE(17);
   need(bytes, end);
+  const disconnectedAt = bytes.readDoubleLE(9);
   return {
     clientId,
     owner: (flags & RECORD_OWNER) !== 0 ? bytes.toString('utf8', RECORD_HEAD_BYTES, end) : null,
     expirySeconds: bytes.readDoubleLE(1),
-    disconnectedAtWallMs: bytes.readDoubleLE(9),
-    will: (flags & RECORD_WILL) !== 0 ? readWill(bytes.subarray(end), wallOffsetMs) : null,
+    disconnectedAtMs: disconnectedAt === CONNECTED ? null : disconnectedAt - offsetMs,
+    will: (flags & RECORD_WILL) !== 0 ? readWill(bytes.subarray(end), offsetMs) : null,
   };
 }
 
-function readWill(bytes: Buffer, wallOffsetMs: number): StoredWill {
+function readWill(bytes: Buffer, offsetMs: number): StoredWill {
   need(bytes, WILL_HEAD_BYTES);
   return {
-    message: readBody(bytes.subarray(WILL_HEAD_BYTES), 0, wallOffsetMs),
+    message: readBody(bytes.subarray(WILL_HEAD_BYTES), 0, offsetMs),
     delaySeconds: bytes.readDoubleLE(0),
     expirySeconds: bytes.readDoubleLE(8),
   };

@@ -27,7 +27,7 @@ type SmallRow = [
 type LargeRow = [handle: number, checksum: number, body: Uint8Array];
 
 /** All retained messages; small ones share buffers. */
-export function* readRetained(db: DatabaseSync, wallOffsetMs: number): Generator<StoredMessage> {
+export function* readRetained(db: DatabaseSync, offsetMs: number): Generator<StoredMessage> {
   for (const row of arrays(db, SMALL).iterate() as unknown as Iterable<SmallRow>) {
     const [count, handles, checksums, lengths, bodies] = row;
     const all = { handles: numbers(handles), checksums: numbers(checksums), lengths: numbers(lengths) };
@@ -37,14 +37,14 @@ export function* readRetained(db: DatabaseSync, wallOffsetMs: number): Generator
     for (let i = 0; i < count; i++) {
       const body = Buffer.from(bodies.buffer, bodies.byteOffset + start, all.lengths[i]);
       checkBody(all.handles[i], all.checksums[i], body);
-      yield readBody(body, all.handles[i], wallOffsetMs);
+      yield readBody(body, all.handles[i], offsetMs);
       start += body.length;
     }
   }
   for (const row of arrays(db, LARGE).iterate() as unknown as Iterable<LargeRow>) {
     const [handle, checksum, body] = row;
     checkBody(handle, checksum, body);
-    yield readBody(body, handle, wallOffsetMs);
+    yield readBody(body, handle, offsetMs);
   }
 }
 

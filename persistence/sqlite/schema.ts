@@ -42,8 +42,11 @@ export function storeFiles(dir: string): StoreFiles {
   };
 }
 
-/** The rows of `meta`: the number of commits, and how many rows these tables hold. */
-export const META_NAMES = ['commit_number', 'sessions', 'subscriptions', 'retained', 'inbound'] as const;
+/** The rows of `meta`: the number of commits, how many rows these tables hold, and two clocks (lasting-time.ts). */
+export const META_NAMES = [
+  ...(['commit_number', 'sessions', 'subscriptions', 'retained', 'inbound'] as const),
+  ...(['lasting_ms', 'wall_ms'] as const),
+] as const;
 export type MetaName = (typeof META_NAMES)[number];
 
 /**

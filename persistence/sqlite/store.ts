@@ -15,6 +15,7 @@ import type {
 import { Batch, DeliveryIndex, type SpareBuffers } from './batch.ts';
 import { checkStore, requireSound } from './check.ts';
 import { prepareFolder } from './folder.ts';
+import { type Clocks, clocksNow, isSet } from './lasting-time.ts';
 import { type Loaded, loadStore } from './load.ts';
 import { decodePage, type Page } from './page.ts';
 import { type StoreFiles, storeFiles } from './schema.ts';
@@ -57,6 +58,8 @@ const BATCH_BYTES_MAX = 268_435_456;
 /** What may wait although it counts as durable, when that is with `append` itself: beyond it publishers have to wait for the disk. */
 const RECEIVED_BYTES_MAX = 67_108_864;
 
+const CLOCKS_CHECK_MS = 10_000;
+
 interface PageWaiting {
   resolve(page: StoredDelivery[]): void;
   reject(error: Error): void;
@@ -68,8 +71,11 @@ export class SqliteStore implements Store {
   readonly #files: StoreFiles;
   readonly #countsReceived: boolean;
   #events: StoreEvents = { durable() {}, full() {}, failed() {} };
-  /** Wall clock minus monotonic clock, as it was at open: a clock that is set while Sluice runs moves no expiry. */
-  #wallOffsetMs = 0;
+  /** Lasting time, which expiries are written in, minus `Clock.now`. */
+  #offsetMs = 0;
+  /** As they were handed over last. */
+  #clocks: Clocks = { lastingMs: 0, wallMs: 0 };
+  #stopClock: () => void = () => {};
   #worker: Worker | null = null;
   #loaded: Loaded | null = null;
   #failure: Error | null = null;
@@ -117,10 +123,12 @@ export class SqliteStore implements Store {
   async open(events: StoreEvents): Promise<StoredState> {
     const { dir, clock, acknowledge, diskFreeBytesMin, onProgress } = this.#options;
     this.#events = events;
-    this.#wallOffsetMs = clock.wallNow() - clock.now();
     prepareFolder(dir);
     requireSound(dir, await checkStore(dir, { onProgress }));
-    const loaded = loadStore(this.#files, this.#wallOffsetMs);
+    const loaded = loadStore(this.#files, clock);
+    this.#offsetMs = loaded.offsetMs;
+    this.#clocks = clocksNow(this.#offsetMs, clock);
+    this.#stopClock = clock.every(CLOCKS_CHECK_MS, () => this.#checkClocks());
     this.#full = isTight(roomOf(this.#files, 0, 0), diskFreeBytesMin, false);
     this.#sessionIds = loaded.sessionIds;
     this.#lastSession = loaded.lastSession;
@@ -182,6 +190,7 @@ export class SqliteStore implements Store {
     const worker = this.#worker;
     if (worker === null) return;
     this.#isClosing = true;
+    this.#stopClock();
     let isComplete = true;
     try {
       if (this.#failure !== null) throw this.#failure;
@@ -243,7 +252,7 @@ export class SqliteStore implements Store {
       session = ++this.#lastSession;
       this.#sessionIds.set(stored.clientId, session);
     }
-    this.#batch.session(session, stored, isNew, this.#wallOffsetMs);
+    this.#batch.session(session, stored, isNew, this.#offsetMs);
   }
 
   /** Number of the client's session; 0: there is none. */
@@ -261,8 +270,16 @@ export class SqliteStore implements Store {
     const isNew = known === 0 || known > this.#lastHandle;
     const handle = isNew ? ++this.#lastHandle : known;
     if (isNew) message.storeHandle = handle;
-    this.#batch.body(handle, message, isNew, this.#wallOffsetMs);
+    this.#batch.body(handle, message, isNew, this.#offsetMs);
     return handle;
+  }
+
+  /** A wall clock that is set while nothing is written must not look like time away at the next start. */
+  #checkClocks(): void {
+    if (this.#failure !== null || !isSet(clocksNow(this.#offsetMs, this.#options.clock), this.#clocks))
+      return;
+    this.#batch.time();
+    if (!this.#isTurnScheduled) this.#scheduleTurn();
   }
 
   #scheduleTurn(): void {
@@ -287,7 +304,8 @@ export class SqliteStore implements Store {
       this.#skipNothing();
       return;
     }
-    const handed = batch.handOver(this.#appended);
+    this.#clocks = clocksNow(this.#offsetMs, this.#options.clock);
+    const handed = batch.handOver(this.#appended, this.#clocks);
     this.#batch = new Batch(this.#lastHandle + 1, this.#index, this.#spare.pop());
     this.#batchesOut++;
     this.#worker?.ref();
@@ -372,7 +390,7 @@ export class SqliteStore implements Store {
   #turnPage(page: Page): void {
     const waiting = this.#pages.get(page.request);
     this.#pages.delete(page.request);
-    waiting?.resolve(decodePage(page, this.#wallOffsetMs));
+    waiting?.resolve(decodePage(page, this.#offsetMs));
   }
 
   #fail(problem: string): void {

@@ -60,7 +60,7 @@ export class Sessions {
       // [MQTT-3.1.3-9] back in time: the delayed will is not published
       this.#wills.delete(known);
       known.will = null;
-      known.disconnectedAtWallMs = 0;
+      known.disconnectedAtMs = null;
       this.setExpiry(known, expirySeconds);
       return { session: known, present: true };
     }
@@ -105,7 +105,7 @@ export class Sessions {
       this.end(session);
       return;
     }
-    session.disconnectedAtWallMs = clock.wallNow();
+    session.disconnectedAtMs = now;
     this.store(session);
     if (session.expirySeconds !== NEVER_SECONDS)
       this.#expiries.set(session, now + session.expirySeconds * 1000);
@@ -154,22 +154,22 @@ export class Sessions {
   /** Takes over a session that the store has from before the start. */
   load(stored: StoredSessionState): void {
     const { clock } = this.#context;
-    const { clientId, owner, expirySeconds, disconnectedAtWallMs, will } = stored.session;
+    const { clientId, owner, expirySeconds, disconnectedAtMs, will } = stored.session;
+    const now = clock.now();
     const session = new Session(this.#context, clientId, owner);
     session.expirySeconds = expirySeconds;
     this.#byClientId.set(clientId, session);
     for (const each of stored.subscriptions) this.#subscribe(session, each);
     session.restore(stored);
     // Connected when the broker ended: its time away begins now, and is written down, or every restart would begin it anew.
-    session.disconnectedAtWallMs = disconnectedAtWallMs === 0 ? clock.wallNow() : disconnectedAtWallMs;
-    const gone = Math.max(0, clock.wallNow() - session.disconnectedAtWallMs);
+    const goneAt = disconnectedAtMs ?? now;
+    session.disconnectedAtMs = goneAt;
     if (will !== null) {
       session.will = { ...will, message: messageOf(will.message) };
-      this.#wills.set(session, clock.now() + Math.max(0, will.delaySeconds * 1000 - gone));
+      this.#wills.set(session, Math.max(now, goneAt + will.delaySeconds * 1000));
     }
-    if (expirySeconds !== NEVER_SECONDS)
-      this.#expiries.set(session, clock.now() + expirySeconds * 1000 - gone);
-    if (disconnectedAtWallMs === 0) this.store(session);
+    if (expirySeconds !== NEVER_SECONDS) this.#expiries.set(session, goneAt + expirySeconds * 1000);
+    if (disconnectedAtMs === null) this.store(session);
   }
 
   #subscribe(session: Session, stored: StoredSubscription): void {

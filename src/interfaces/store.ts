@@ -28,8 +28,8 @@ export interface StoredSession {
   readonly clientId: string;
   readonly owner: string | null;
   readonly expirySeconds: number;
-  /** Wall-clock milliseconds of the disconnect; 0 while connected. */
-  readonly disconnectedAtWallMs: number;
+  /** Monotonic milliseconds (Clock.now) of the disconnect, negative when that was before the clock began; null: connected. */
+  readonly disconnectedAtMs: number | null;
   readonly will: StoredWill | null;
 }
 

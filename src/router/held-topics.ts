@@ -116,7 +116,7 @@ export class Hold {
 
   #begin(): void {
     this.#stored = true;
-    const session = { clientId: this.#key, owner: null, disconnectedAtWallMs: 0, will: null };
+    const session = { clientId: this.#key, owner: null, disconnectedAtMs: null, will: null };
     this.#context.store.append({ kind: 'session', session: { ...session, expirySeconds: NEVER_SECONDS } });
   }
 

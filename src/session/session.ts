@@ -52,7 +52,7 @@ export class Session {
   expirySeconds = 0;
   will: SessionWill | null = null;
   /** Wall-clock milliseconds of the disconnect; 0 while connected. */
-  disconnectedAtWallMs = 0;
+  disconnectedAtMs: number | null = null;
   receiver: Receiver | null = null;
   readonly #context: SessionContext;
   readonly #inflight = new Inflight();
@@ -288,8 +288,8 @@ export class Session {
 
   /** The session as the store keeps it. */
   toStored(): StoredSession {
-    const { clientId, owner, expirySeconds, disconnectedAtWallMs, will } = this;
-    return { clientId, owner, expirySeconds, disconnectedAtWallMs, will };
+    const { clientId, owner, expirySeconds, disconnectedAtMs, will } = this;
+    return { clientId, owner, expirySeconds, disconnectedAtMs, will };
   }
 
   /** [MQTT-4.9.0-1] [MQTT-4.9.0-2] [MQTT-4.9.0-3] */

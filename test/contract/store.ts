@@ -26,7 +26,7 @@ const SESSION: StoredSession = {
   clientId: 'c',
   owner: 'alice',
   expirySeconds: 3600,
-  disconnectedAtWallMs: 0,
+  disconnectedAtMs: null,
   will: null,
 };
 const SUBSCRIPTION: StoredSubscription = {
@@ -191,11 +191,11 @@ const CASES: { name: string; operations: StoreOperation[]; expected: object }[] 
       about({ kind: 'subscribe', subscription: { ...SUBSCRIPTION, filter: 'b' } }),
       about({ kind: 'subscribe', subscription: { ...SUBSCRIPTION, filter: 'b', qos: 2, identifier: 0 } }),
       about({ kind: 'unsubscribe', filter: 'a/+' }),
-      { kind: 'session', session: { ...SESSION, disconnectedAtWallMs: 5 } },
+      { kind: 'session', session: { ...SESSION, disconnectedAtMs: 5 } },
     ],
     expected: {
       ...NOTHING,
-      session: { ...SESSION, disconnectedAtWallMs: 5 },
+      session: { ...SESSION, disconnectedAtMs: 5 },
       subscriptions: [{ ...SUBSCRIPTION, filter: 'b', qos: 2, identifier: 0 }],
     },
   },

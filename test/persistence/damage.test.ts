@@ -11,6 +11,7 @@ import { loadStore } from '../../persistence/sqlite/load.ts';
 import { storeFiles, takeExclusively } from '../../persistence/sqlite/schema.ts';
 import { ConfigError } from '../../src/errors.ts';
 import { Random } from '../codec/random-packets.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 import { exportLines, type Files, layFiles, makeSampleStore, payloadOf, readFiles } from './sample-store.ts';
 
 const PAGE_BYTES = 4_096;
@@ -55,7 +56,7 @@ async function keep(state: State, files: Files): Promise<void> {
 
 /** What a broker reads at start. */
 function load(dir: string): unknown {
-  const loaded = loadStore(storeFiles(dir), 0);
+  const loaded = loadStore(storeFiles(dir), new FakeClock());
   const sessions = [...loaded.state.sessions].map((each) => ({
     ...each,
     subscriptions: [...each.subscriptions],

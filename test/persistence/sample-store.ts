@@ -137,7 +137,7 @@ class SampleWriter {
     const will = this.#random.chance(2)
       ? null
       : { message: this.#message(), delaySeconds: 30, expirySeconds: -1 };
-    const times = { expirySeconds: 3_600, disconnectedAtWallMs: 1_700_000_000_000 };
+    const times = { expirySeconds: 3_600, disconnectedAtMs: -1_000 };
     yield {
       kind: 'session',
       session: { clientId, owner: this.#random.chance(2) ? null : 'alice', will, ...times },

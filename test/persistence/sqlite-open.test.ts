@@ -156,17 +156,51 @@ describe('opening a durable store', () => {
     assert.equal(late.message.expiresAtMs, 77 + 50_000);
   });
 
-  it('does not move an expiry when the wall clock is set while it runs', async () => {
-    const clock = new FakeClock();
-    let setBackMs = 0;
-    const wall = clock.wallNow.bind(clock);
-    clock.wallNow = () => wall() - setBackMs;
+  for (const { name, setMs } of [
+    { name: 'forward, by an hour', setMs: 3_600_000 },
+    { name: 'back, by an hour', setMs: -3_600_000 },
+    { name: 'forward, by forty years, as where no battery keeps it', setMs: 40 * 365 * 86_400_000 },
+  ]) {
+    for (const isIdle of [false, true]) {
+      const when = isIdle ? 'while nothing is written' : 'while it works';
+      it(`does not move an expiry when the wall clock is set ${name}, ${when}`, async () => {
+        const clock = new FakeClock(5_000);
+        let settingMs = 0;
+        const wall = clock.wallNow.bind(clock);
+        clock.wallNow = () => wall() + settingMs;
+        const { store } = await folder.open({ clock });
+        const session = { ...beginSession(clientId).session, disconnectedAtMs: 4_000 };
+        store.append({ kind: 'session', session });
+        store.append(enqueue(1, storedMessage('t', { expiresAtMs: clock.now() + 60_000 })));
+        await store.page(ALL);
+        settingMs = setMs;
+        const [delivery] = await store.page(ALL);
+        assert.equal(delivery.message.expiresAtMs, clock.now() + 60_000);
+        if (!isIdle) store.append({ kind: 'inbound', clientId, packetId: 1 });
+        clock.advance(10_000);
+        await store.close();
+        const later = new FakeClock(77);
+        later.wallNow = () => clock.wallNow() + 20_000;
+        const { store: again, state } = await folder.open({ clock: later });
+        const [{ session: kept }] = [...state.sessions];
+        assert.equal(kept.disconnectedAtMs, 77 + 4_000 - 5_000 - 30_000);
+        const [late] = await again.page(ALL);
+        assert.equal(late.message.expiresAtMs, 77 + 60_000 - 30_000);
+      });
+    }
+  }
+
+  it('takes a wall clock that was set back between two runs for no time away', async () => {
+    const clock = new FakeClock(5_000);
     const { store } = await folder.open({ clock });
     store.append(beginSession(clientId));
     store.append(enqueue(1, storedMessage('t', { expiresAtMs: clock.now() + 60_000 })));
-    setBackMs = 3_600_000;
-    const [delivery] = await store.page(ALL);
-    assert.equal(delivery.message.expiresAtMs, clock.now() + 60_000);
+    await store.close();
+    const later = new FakeClock(77);
+    later.wallNow = () => clock.wallNow() - 1_000_000;
+    const { store: again } = await folder.open({ clock: later });
+    const [late] = await again.page(ALL);
+    assert.equal(late.message.expiresAtMs, 77 + 60_000);
   });
 });
 

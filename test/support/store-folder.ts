@@ -111,6 +111,6 @@ export function storedDelivery(
 
 /** The operation that begins a session. */
 export function beginSession(clientId: string) {
-  const session = { clientId, owner: null, expirySeconds: 60, disconnectedAtWallMs: 0, will: null };
+  const session = { clientId, owner: null, expirySeconds: 60, disconnectedAtMs: null, will: null };
   return { kind: 'session', session } as const;
 }
