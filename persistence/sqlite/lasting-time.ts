@@ -22,11 +22,11 @@ export function clocksOf(meta: Readonly<Record<MetaName, number>>): Clocks {
 }
 
 /**
- * Lasting time minus `clock.now()` for a store that is opened now. A wall clock that is behind what it was counts as no time away:
+ * Lasting time minus `clock.now()`, in whole milliseconds, for a store that is opened now. A wall clock that is behind what it was counts as no time away:
  * what lasts too long is better than what is gone too early.
  */
 export function offsetAtOpen({ lastingMs, wallMs }: Clocks, clock: Clock): number {
-  return lastingMs + Math.max(0, clock.wallNow() - wallMs) - clock.now();
+  return Math.round(lastingMs + Math.max(0, clock.wallNow() - wallMs) - clock.now());
 }
 
 export function clocksNow(offsetMs: number, clock: Clock): Clocks {

@@ -105,7 +105,7 @@ export class Sessions {
       this.end(session);
       return;
     }
-    session.disconnectedAtMs = now;
+    session.disconnectedAtMs = Math.floor(now);
     this.store(session);
     if (session.expirySeconds !== NEVER_SECONDS)
       this.#expiries.set(session, now + session.expirySeconds * 1000);
@@ -162,7 +162,7 @@ export class Sessions {
     for (const each of stored.subscriptions) this.#subscribe(session, each);
     session.restore(stored);
     // Connected when the broker ended: its time away begins now, and is written down, or every restart would begin it anew.
-    const goneAt = disconnectedAtMs ?? now;
+    const goneAt = disconnectedAtMs ?? Math.floor(now);
     session.disconnectedAtMs = goneAt;
     if (will !== null) {
       session.will = { ...will, message: messageOf(will.message) };
