@@ -32,7 +32,9 @@ const CANDIDATES: readonly Candidate[] = [
 ];
 
 function sluice(acknowledge: string, acknowledges: string): Candidate {
-  const config = { limits: NO_LIMITS, persistence: { acknowledge } };
+  // What it says when it stops is read.
+  const log = { level: 'info', file: '' };
+  const config = { limits: NO_LIMITS, persistence: { acknowledge }, log };
   return { broker: 'sluice', acknowledges, start: () => startBroker('sluice', { open: false, config }) };
 }
 
@@ -40,6 +42,8 @@ export interface DurableRun {
   readonly broker: 'sluice' | 'mosquitto';
   readonly acknowledges: string;
   readonly run: Measured;
+  /** Messages that share a commit, on average; null: not known. */
+  readonly messagesPerCommit: number | null;
 }
 
 /** What a long queue costs. */
@@ -65,15 +69,18 @@ export async function measureDurable(
     for (const { broker, acknowledges, start } of CANDIDATES) {
       if (!brokers.includes(broker)) continue;
       const running = await start();
+      let stopped = false;
       try {
         await leaveSession(running);
         const load = ['--port', String(running.port), '--pid', String(running.pid), ...login];
         const qos1 = [...load, '--qos', '1', '--nosub', '--pwin', String(WINDOW)];
         await runLoad(binary, [...qos1, '--seconds', '1']);
         const run = await runLoad(binary, [...qos1, '--seconds', String(seconds)]);
-        runs.push({ broker, acknowledges, run });
-      } finally {
+        stopped = true;
         await running.stop();
+        runs.push({ broker, acknowledges, run, messagesPerCommit: messagesPerCommit(running.output()) });
+      } finally {
+        if (!stopped) await running.stop();
       }
     }
   }
@@ -100,6 +107,14 @@ export async function measureQueue(binary: string, login: readonly string[]): Pr
   } finally {
     await running.stop();
   }
+}
+
+/** From what Sluice logs when it closes its store. */
+function messagesPerCommit(output: string): number | null {
+  const line = output.split('\n').find((each) => each.includes('store.closed'));
+  if (line === undefined) return null;
+  const { operations, commits } = JSON.parse(line) as { operations: number; commits: number };
+  return operations / commits;
 }
 
 async function leaveSession(running: RunningBroker): Promise<void> {

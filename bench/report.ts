@@ -169,7 +169,7 @@ export function judgeStartUp(startUps: readonly StartUp[]): Goal[] {
 }
 
 export function renderDurable(runs: readonly DurableRun[], queue: QueueCost | null): string {
-  const rows = runs.map(({ broker, acknowledges, run }) => [
+  const rows = runs.map(({ broker, acknowledges, run, messagesPerCommit }) => [
     `QoS 1 to an absent session`,
     broker,
     acknowledges,
@@ -178,8 +178,10 @@ export function renderDurable(runs: readonly DurableRun[], queue: QueueCost | nu
     run.p50Us.toFixed(0),
     run.p99Us.toFixed(0),
     run.rssMb.toFixed(0),
+    messagesPerCommit?.toFixed(0) ?? '',
   ]);
-  const columns = ['scenario', 'broker', 'acknowledges', 'rate/s', 'CPU µs', 'p50 µs', 'p99 µs', 'RSS MB'];
+  const measures = ['rate/s', 'CPU µs', 'p50 µs', 'p99 µs', 'RSS MB', 'a commit'];
+  const columns = ['scenario', 'broker', 'acknowledges', ...measures];
   const table = renderTable([columns, ...rows]);
   if (queue === null) return table;
   const { messages, growthMb, growthAfterMb, readPerSecond } = queue;

@@ -30,10 +30,11 @@ export interface CoreParts {
 /** Starts a broker on its store. */
 export async function openCore(config: Config, parts: CoreParts): Promise<Core> {
   const { log, clock, access, onStoreFailed } = parts;
+  const store = makeStore(config.persistence, parts);
   const broker = new Broker({
     authenticator: access.authenticator,
     authorizer: access.authorizer,
-    store: makeStore(config.persistence, parts),
+    store,
     clock,
     log,
     onStoreFailed,
@@ -62,7 +63,10 @@ export async function openCore(config: Config, parts: CoreParts): Promise<Core> 
   };
   return {
     accept: (wire, listener) => broker.accept(wire, doorOf(listener)),
-    close: () => broker.close(),
+    close: async () => {
+      await broker.close();
+      if (store instanceof SqliteStore) log.info('store.closed', { ...store.statistics });
+    },
   };
 }
 
