@@ -9,7 +9,7 @@ import type { Door } from '../connection/door.ts';
 import { Flusher } from '../connection/out-buffer.ts';
 import { ProtocolError } from '../errors.ts';
 import { refuseConnect } from '../handlers/refuse-connect.ts';
-import type { Authenticator, Authorizer } from '../interfaces/auth.ts';
+import type { Authenticator, Authorizer, Identity } from '../interfaces/auth.ts';
 import type { Clock } from '../interfaces/clock.ts';
 import type { Log } from '../interfaces/log.ts';
 import type { Store, StoredSessionState } from '../interfaces/store.ts';
@@ -171,7 +171,16 @@ export class Broker {
     return `auto-${randomBytes(16).toString('hex')}`;
   }
 
+  /** The session is used with this identity from now on. What was decided for another one no longer holds. */
+  identify(session: Session, identity: Identity): void {
+    const { grants, door } = session.identity;
+    session.identity = identity;
+    const isSame = grants === identity.grants && door === identity.door;
+    if (!isSame && session.subscriptions.size > 0) this.router.rightsChanged();
+  }
+
   connectionOpened(connection: Connection): void {
+    connection.wire.visit?.loggedIn();
     const { statistics } = this;
     statistics.connected++;
     if (statistics.connected > statistics.connectedMax) statistics.connectedMax = statistics.connected;
@@ -341,6 +350,7 @@ export class Broker {
         // [MQTT-3.1.2-22]
         if (connection.silenceMaxMs > 0 && silentMs > connection.silenceMaxMs)
           this.#keepAliveOver(connection);
+        else if (connection.loginEndsAtMs > 0 && now >= connection.loginEndsAtMs) this.#loginOver(connection);
         else if (silentMs > SWEEP_INTERVAL_MS) connection.out.trim();
       } else this.#sweepUnconnected(connection, now);
     }
@@ -352,6 +362,11 @@ export class Broker {
   #keepAliveOver(connection: Connection): void {
     this.log.info('client.keep_alive_timeout', connection.logFields);
     connection.disconnect(ReasonCode.KEEP_ALIVE_TIMEOUT);
+  }
+
+  #loginOver(connection: Connection): void {
+    this.log.info('client.login_ended', connection.logFields);
+    connection.disconnect(ReasonCode.MAXIMUM_CONNECT_TIME, 'the credential has ended');
   }
 
   #sweepUnconnected(connection: Connection, now: number): void {

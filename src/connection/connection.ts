@@ -61,6 +61,8 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   endCode = 0;
   /** When we began to end the connection, monotonic milliseconds. */
   endedAtMs = 0;
+  /** Monotonic milliseconds at which its credential ends; 0: never. */
+  loginEndsAtMs = 0;
   /** The client's Maximum Packet Size in bytes. */
   packetBytesMax = UNLIMITED_BYTES;
   /** The client wants reason strings and user properties (Request Problem Information). */

@@ -2,7 +2,7 @@ import type { ConnectPacket } from '../codec/packets.ts';
 import { ReasonCode } from '../codec/reason-codes.ts';
 import { isValidUtf8 } from '../codec/utf8.ts';
 import type { Connection } from '../connection/connection.ts';
-import type { Verdict } from '../interfaces/auth.ts';
+import type { RefusalReason, Verdict } from '../interfaces/auth.ts';
 import { isValidTopicName } from '../topics/names.ts';
 import { openSession } from './open-session.ts';
 import { refuseConnect } from './refuse-connect.ts';
@@ -12,10 +12,24 @@ const CLIENT_ID_31_MAX = 23;
 
 const REASON_OF_VERDICT = {
   'bad-credentials': ReasonCode.BAD_USER_NAME_OR_PASSWORD,
+  'unknown-user': ReasonCode.BAD_USER_NAME_OR_PASSWORD,
+  banned: ReasonCode.BANNED,
+  throttled: ReasonCode.CONNECTION_RATE_EXCEEDED,
   'not-authorized': ReasonCode.NOT_AUTHORIZED,
   busy: ReasonCode.SERVER_BUSY,
   unavailable: ReasonCode.SERVER_UNAVAILABLE,
-} as const;
+} as const satisfies Record<RefusalReason, number>;
+
+/** What the client is told. Whether it is the user or the password that is not known is none of its business. */
+const TEXT_OF_VERDICT: Record<RefusalReason, string> = {
+  'bad-credentials': 'bad user name or password',
+  'unknown-user': 'bad user name or password',
+  'not-authorized': 'not authorized',
+  banned: 'banned',
+  throttled: 'too many failed logins, try later',
+  busy: 'busy, try later',
+  unavailable: 'logins cannot be checked now',
+};
 
 /**
  * A client wants in (MQTT 5.0 section 3.1). Checked first, then authenticated; until the verdict nothing that came
@@ -68,11 +82,11 @@ export function handleConnect(connection: Connection, packet: ConnectPacket): vo
 function decide(connection: Connection, packet: ConnectPacket, assigned: boolean, verdict: Verdict): void {
   if (!verdict.ok) {
     connection.broker.log.warn('auth.failed', { ...connection.logFields, reason: verdict.reason });
-    refuseConnect(connection, REASON_OF_VERDICT[verdict.reason], verdict.reason);
+    refuseConnect(connection, REASON_OF_VERDICT[verdict.reason], TEXT_OF_VERDICT[verdict.reason]);
     return;
   }
   connection.username = verdict.username;
-  openSession(connection, packet, assigned);
+  openSession(connection, packet, assigned, verdict);
 }
 
 interface Objection {

@@ -4,6 +4,7 @@ import { ReasonCode } from '../codec/reason-codes.ts';
 import type { Connection } from '../connection/connection.ts';
 import { TopicAliases } from '../connection/topic-aliases.ts';
 import { ProtocolError } from '../errors.ts';
+import type { Accepted } from '../interfaces/auth.ts';
 import { Message } from '../session/message.ts';
 import type { SessionWill } from '../session/session.ts';
 import { refuseConnect } from './refuse-connect.ts';
@@ -11,7 +12,12 @@ import { refuseConnect } from './refuse-connect.ts';
 const RECEIVE_MAXIMUM_DEFAULT = 65_535;
 
 /** The client is who it says: gives it its session, new or old, and answers CONNACK (MQTT 5.0 section 3.1.4). */
-export function openSession(connection: Connection, packet: ConnectPacket, assigned: boolean): void {
+export function openSession(
+  connection: Connection,
+  packet: ConnectPacket,
+  assigned: boolean,
+  { grants = null, endsAtMs = 0 }: Accepted,
+): void {
   const { broker } = connection;
   const { sessions } = broker;
   const { clientId, username } = connection;
@@ -25,8 +31,9 @@ export function openSession(connection: Connection, packet: ConnectPacket, assig
     );
     return;
   }
+  const identity = { clientId, username, grants, door: connection.wire.peer.door };
   const { will } = packet;
-  const mayWill = will === null || broker.authorizer.may({ clientId, username }, 'publish', will.topic);
+  const mayWill = will === null || broker.authorizer.may(identity, 'publish', will.topic);
   if (!mayWill) {
     refuseConnect(connection, ReasonCode.NOT_AUTHORIZED, "not allowed to publish to the will's topic");
     return;
@@ -44,8 +51,10 @@ export function openSession(connection: Connection, packet: ConnectPacket, assig
   known?.receiver?.takeOver();
   const { session, present } = sessions.open(clientId, username, packet.cleanStart, expirySeconds);
   session.will = will === null ? null : willOf(connection, packet);
+  broker.identify(session, identity);
   sessions.store(session);
   connection.session = session;
+  connection.loginEndsAtMs = endsAtMs;
   session.receiver = connection;
   connection.state = 'connected';
   connection.inboundBefore = session.inboundCount;

@@ -9,8 +9,10 @@ const RETURN_CODE_3X: ReadonlyMap<number, number> = new Map([
   [ReasonCode.SERVER_UNAVAILABLE, 3],
   [ReasonCode.SERVER_BUSY, 3],
   [ReasonCode.QUOTA_EXCEEDED, 3],
+  [ReasonCode.CONNECTION_RATE_EXCEEDED, 3],
   [ReasonCode.BAD_USER_NAME_OR_PASSWORD, 4],
   [ReasonCode.NOT_AUTHORIZED, 5],
+  [ReasonCode.BANNED, 5],
 ]);
 
 /**

@@ -6,6 +6,17 @@ export interface Identity {
   /** The authenticated user name; null for an anonymous client. */
   readonly username: string | null;
   readonly clientId: string;
+  /** What its credential allows at most (the claims of a token, the scope of a ticket); null or without it: as much as the rules say. */
+  readonly grants?: Grants | null;
+  /** URL of the listener that it came in by last, as configured; null or without it: it is a session that was only read from the store. */
+  readonly door?: string | null;
+}
+
+/** Topic filters; what none of them matches is not allowed. */
+export interface Grants {
+  readonly publish: readonly string[];
+  /** For subscriptions, and for what is received. */
+  readonly subscribe: readonly string[];
 }
 
 /** One CONNECT that wants in. */
@@ -19,15 +30,52 @@ export interface Attempt {
   readonly peer: PeerInfo;
 }
 
-export type Verdict =
-  | { readonly ok: true; readonly username: string | null }
-  /** `bad-credentials`: unknown user or wrong password, never told apart. `busy`: the hash queue is full, try later. */
-  | { readonly ok: false; readonly reason: 'bad-credentials' | 'not-authorized' | 'busy' | 'unavailable' };
+export interface Accepted {
+  readonly ok: true;
+  readonly username: string | null;
+  /** Without it: null. */
+  readonly grants?: Grants | null;
+  /** Monotonic milliseconds (Clock.now) at which the login is over and the client disconnected; without it: never. */
+  readonly endsAtMs?: number;
+}
+
+export interface Refused {
+  readonly ok: false;
+  readonly reason: RefusalReason;
+}
+
+/**
+ * `bad-credentials`: unknown user or wrong password, never told apart to the client. `unknown-user`: the same, but another authenticator
+ * may know him. `busy`: the hash queue is full, try later. `throttled`: too many failures from there. `unavailable`: cannot be decided now.
+ */
+export type RefusalReason =
+  | 'bad-credentials'
+  | 'unknown-user'
+  | 'not-authorized'
+  | 'banned'
+  | 'throttled'
+  | 'busy'
+  | 'unavailable';
+
+export type Verdict = Accepted | Refused;
 
 export interface Authenticator {
   /** Decides on an attempt. May wait (password hashing, HTTP). A rejected promise counts as `unavailable`. */
   authenticate(attempt: Attempt): Verdict | Promise<Verdict>;
+  /** Begins an enhanced authentication (MQTT 5.0 section 4.12); null: the method is not known. Without it: none is. */
+  exchange?(method: string, attempt: Attempt): Exchange | null;
 }
+
+/** One enhanced authentication, at CONNECT or later. */
+export interface Exchange {
+  /** Takes the client's next Authentication Data (empty when it sent none). A rejected promise counts as `unavailable`. */
+  next(data: Uint8Array): Step | Promise<Step>;
+}
+
+/** `data`: Authentication Data for the client; null: none. */
+export type Step =
+  | { readonly kind: 'continue'; readonly data: Uint8Array | null }
+  | { readonly kind: 'end'; readonly verdict: Verdict; readonly data: Uint8Array | null };
 
 /** `publish`: to this topic name. `subscribe`: with this filter ($share/group/ already taken off). `receive`: a message of this topic name. */
 export type Action = 'publish' | 'subscribe' | 'receive';

@@ -1,4 +1,5 @@
 /** The seam between a door (TCP, TLS, WebSocket, …) and the session core. Types only. */
+import type { Visit } from './doorkeeper.ts';
 
 /** Who is at the other end, as far as the transport knows. */
 export interface PeerInfo {
@@ -10,6 +11,10 @@ export interface PeerInfo {
   readonly port: number;
   /** True when the transport encrypts. */
   readonly secure: boolean;
+  /** The user name that the transport vouches for: that of a verified client certificate. Without it: none. */
+  readonly username?: string;
+  /** Address of the proxy that told us `address`; without it: the client came by itself. */
+  readonly proxy?: string;
 }
 
 /**
@@ -18,6 +23,8 @@ export interface PeerInfo {
  */
 export interface Wire {
   readonly peer: PeerInfo;
+  /** Its entry with the doorkeeper; without it: the door has none. */
+  readonly visit?: Visit;
   /**
    * Hands bytes over. True: the bytes have left and the caller may reuse the buffer at once.
    * False: the wire still holds the buffer. The caller must leave it alone, and write nothing more,

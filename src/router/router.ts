@@ -41,6 +41,11 @@ export class Router {
     return this.#changes + this.#authorizer.generation;
   }
 
+  /** A session is used with other rights than before. */
+  rightsChanged(): void {
+    this.#changes++;
+  }
+
   /** Adds a subscription, or replaces the session's one to the same filter. */
   subscribe(subscription: Subscription): void {
     const { session, filter } = subscription;

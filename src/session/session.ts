@@ -46,7 +46,7 @@ export class Session {
   readonly clientId: string;
   /** User name of whoever made the session; nobody else may resume it. Null: anonymous. */
   readonly owner: string | null;
-  readonly identity: Identity;
+  identity: Identity;
   readonly subscriptions = new Map<string, Subscription>();
   /** Seconds that the session outlives its connection; 0xFFFFFFFF: for ever. */
   expirySeconds = 0;
