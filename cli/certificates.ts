@@ -1,6 +1,7 @@
 /**
- * Development certificates: an authority of our own and a server certificate for this machine, so that TLS works before
- * anybody has bought or set up anything. Not for production: the authority's key lies beside the certificate.
+ * Certificates of an authority of our own (`sluice certs`), and development certificates: such an authority and a server certificate
+ * for this machine, so that TLS works before anybody has bought or set up anything. Those are not for production: the authority's
+ * key lies beside the certificate.
  */
 import 'reflect-metadata';
 import { createPrivateKey, randomBytes, webcrypto, X509Certificate } from 'node:crypto';
@@ -14,13 +15,15 @@ import { writeAtomically } from './files.ts';
 /** The common name that marks an authority as ours to replace. */
 export const DEV_CA_NAME = 'Sluice development CA';
 
-const DAY_MS = 86_400_000;
+export const DAY_MS = 86_400_000;
 /** Browsers refuse server certificates that are valid for more than 398 days. */
-const VALID_DAYS = 365;
+export const VALID_DAYS = 365;
+/** ub-common-name of X.520. */
+export const COMMON_NAME_CHARACTERS_MAX = 64;
 /** Clocks differ: what was made now must be valid for a device that is some minutes behind. */
-const BACKDATE_MS = 3_600_000;
+export const BACKDATE_MS = 3_600_000;
 const RENEW_BEFORE_MS = 7 * DAY_MS;
-const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
+export const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 
 export interface DevCertificates {
   readonly ca: string;
@@ -136,32 +139,80 @@ function isFresh(certificate: X509Certificate, now: number): boolean {
 }
 
 async function make(files: Files, keepAuthority: boolean, now: number): Promise<void> {
-  const generated = (): Promise<KeyPair> => webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
-  let ca: x509.X509Certificate;
-  let caKey: webcrypto.CryptoKey;
-  if (keepAuthority) {
-    ca = new x509.X509Certificate(readFileSync(files.ca, 'utf8'));
-    caKey = await importKey(files.caKey);
-  } else {
-    const pair = await generated();
-    ca = await makeAuthority(pair, now);
-    caKey = pair.privateKey;
-    writeAtomically(files.caKey, await exportKey(caKey), 0o600);
-    writeAtomically(files.ca, `${ca.toString('pem')}\n`, 0o644);
-  }
-  const serverPair = await generated();
-  const server = await makeServer(serverPair.publicKey, ca, caKey, now);
-  // The key first: a certificate without its key is noticed at the next start, an old key with a new one is not.
-  writeAtomically(files.key, await exportKey(serverPair.privateKey), 0o600);
-  writeAtomically(files.cert, `${server.toString('pem')}\n`, 0o644);
+  const authority = keepAuthority
+    ? {
+        certificate: new x509.X509Certificate(readFileSync(files.ca, 'utf8')),
+        key: await importKey(files.caKey),
+      }
+    : await makeAuthority(files, now, VALID_DAYS);
+  await issueCertificate(files, authority, serverRequest(localNames(), VALID_DAYS), now);
 }
 
-async function makeAuthority(keys: KeyPair, now: number): Promise<x509.X509Certificate> {
-  return x509.X509CertificateGenerator.createSelfSigned(
+/** Who signs. */
+export interface Authority {
+  readonly certificate: x509.X509Certificate;
+  readonly key: webcrypto.CryptoKey;
+}
+
+/** What a certificate is to say. */
+export interface CertificateRequest {
+  /** Null: the names say it all. */
+  readonly commonName: string | null;
+  readonly names: x509.JsonGeneralNames;
+  readonly usage: 'server' | 'client';
+  /** From now on; never longer than the authority's own. */
+  readonly days: number;
+}
+
+/** What a server's certificate says: names, the first of them as Common Name. */
+export function serverRequest(names: x509.JsonGeneralNames, days: number): CertificateRequest {
+  const first = names[0].value as string;
+  return {
+    commonName: first.length <= COMMON_NAME_CHARACTERS_MAX ? first : null,
+    names,
+    usage: 'server',
+    days,
+  };
+}
+
+/**
+ * Makes a key pair and its certificate, and writes both: the key for its owner alone.
+ * @param now milliseconds since 1970
+ * @returns the certificate
+ */
+export async function issueCertificate(
+  files: { readonly cert: string; readonly key: string },
+  authority: Authority,
+  request: CertificateRequest,
+  now: number,
+): Promise<x509.X509Certificate> {
+  const pair = await generateKeys();
+  const certificate = await signCertificate(pair.publicKey, authority, request, now);
+  // The key first: a certificate without its key is noticed at the next start, an old key with a new one is not.
+  writeAtomically(files.key, await exportKey(pair.privateKey), 0o600);
+  writeAtomically(files.cert, `${certificate.toString('pem')}\n`, 0o644);
+  return certificate;
+}
+
+function generateKeys(): Promise<KeyPair> {
+  return webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify']);
+}
+
+/**
+ * Makes an authority and writes its certificate and key.
+ * @param now milliseconds since 1970
+ */
+export async function makeAuthority(
+  files: { readonly ca: string; readonly caKey: string },
+  now: number,
+  days: number,
+): Promise<Authority> {
+  const keys = await generateKeys();
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned(
     {
       serialNumber: serial(),
       name: `CN=${DEV_CA_NAME}`,
-      ...validity(now),
+      ...validity(now, days),
       signingAlgorithm: ALGORITHM,
       keys,
       extensions: [
@@ -172,29 +223,61 @@ async function makeAuthority(keys: KeyPair, now: number): Promise<x509.X509Certi
     },
     webcrypto,
   );
+  writeAtomically(files.caKey, await exportKey(keys.privateKey), 0o600);
+  writeAtomically(files.ca, `${certificate.toString('pem')}\n`, 0o644);
+  return { certificate, key: keys.privateKey };
 }
 
-async function makeServer(
+/**
+ * An authority from its files, to sign with.
+ * @throws ConfigError when they cannot be used
+ */
+export async function readAuthority(files: {
+  readonly ca: string;
+  readonly caKey: string;
+}): Promise<Authority> {
+  const remedy = 'Make an authority with "sluice certs init", or name its folder with --dir';
+  for (const file of [files.ca, files.caKey]) {
+    if (!existsSync(file)) throw new ConfigError(file, 'it does not exist', remedy);
+  }
+  const certificate = readCertificate(files.ca);
+  if (certificate?.ca !== true) {
+    throw new ConfigError(files.ca, 'it is no certificate of an authority', remedy);
+  }
+  try {
+    const key = await importKey(files.caKey);
+    if (certificate.checkPrivateKey(createPrivateKey(readFileSync(files.caKey)))) {
+      return { certificate: new x509.X509Certificate(readFileSync(files.ca, 'utf8')), key };
+    }
+  } catch {
+    // The same answer: what is there is no key to sign with.
+  }
+  throw new ConfigError(files.caKey, `it is no P-256 key that belongs to ${files.ca}`, remedy);
+}
+
+async function signCertificate(
   publicKey: webcrypto.CryptoKey,
-  ca: x509.X509Certificate,
-  signingKey: webcrypto.CryptoKey,
+  { certificate: ca, key: signingKey }: Authority,
+  { commonName, names, usage, days }: CertificateRequest,
   now: number,
 ): Promise<x509.X509Certificate> {
-  const usages = x509.KeyUsageFlags.digitalSignature;
+  const { serverAuth, clientAuth } = x509.ExtendedKeyUsage;
+  const { notBefore, notAfter } = validity(now, days);
   return x509.X509CertificateGenerator.create(
     {
       serialNumber: serial(),
-      subject: 'CN=localhost',
+      subject: commonName === null ? [] : [{ CN: [utf8String(commonName)] }],
       issuer: ca.subject,
-      ...validity(now),
+      notBefore,
+      notAfter: notAfter < ca.notAfter ? notAfter : ca.notAfter,
       signingAlgorithm: ALGORITHM,
       publicKey,
       signingKey,
       extensions: [
         new x509.BasicConstraintsExtension(false, undefined, true),
-        new x509.KeyUsagesExtension(usages, true),
-        new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
-        new x509.SubjectAlternativeNameExtension(alternativeNames()),
+        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+        new x509.ExtendedKeyUsageExtension([usage === 'server' ? serverAuth : clientAuth]),
+        ...(names.length > 0 ? [new x509.SubjectAlternativeNameExtension(names, commonName === null)] : []),
         await x509.SubjectKeyIdentifierExtension.create(publicKey, false, webcrypto),
         await x509.AuthorityKeyIdentifierExtension.create(ca, false, webcrypto),
       ],
@@ -203,7 +286,15 @@ async function makeServer(
   );
 }
 
-function alternativeNames(): x509.JsonGeneralNames {
+/** A name as `#` and DER in hexadecimal digits (RFC 4514, 2.4): given as text the library would take quotes off it. */
+function utf8String(text: string): string {
+  const bytes = Buffer.from(text);
+  const length = bytes.length < 0x80 ? [bytes.length] : [0x81, bytes.length];
+  return `#${Buffer.from([0x0c, ...length, ...bytes]).toString('hex')}`;
+}
+
+/** This machine, as itself and from itself. */
+export function localNames(): x509.JsonGeneralNames {
   const names = new Set(['localhost', hostname()]);
   const dns = [...names].filter((name) => /^[A-Za-z0-9.-]+$/.test(name));
   return [
@@ -213,8 +304,8 @@ function alternativeNames(): x509.JsonGeneralNames {
   ];
 }
 
-function validity(now: number): { notBefore: Date; notAfter: Date } {
-  return { notBefore: new Date(now - BACKDATE_MS), notAfter: new Date(now + VALID_DAYS * DAY_MS) };
+function validity(now: number, days: number): { notBefore: Date; notAfter: Date } {
+  return { notBefore: new Date(now - BACKDATE_MS), notAfter: new Date(now + days * DAY_MS) };
 }
 
 /** Positive and unpredictable; the first bit is cleared, since DER integers are signed. */

@@ -1,7 +1,10 @@
 /** The TLS door: `mqtts://`. */
-import { createServer, type Server, type TLSSocket } from 'node:tls';
+import { createServer, type TLSSocket } from 'node:tls';
 import { ConfigError } from '../src/errors.ts';
+import type { Clock } from '../src/interfaces/clock.ts';
+import type { Log } from '../src/interfaces/log.ts';
 import type { Address, Transport, Wire, WireEvents } from '../src/interfaces/transport.ts';
+import { Arrival, type ArrivalOptions, Arrivals, guard } from './arrival.ts';
 import {
   BACKLOG_DEFAULT,
   formatListenUrl,
@@ -9,13 +12,14 @@ import {
   type OnError,
   parseListenUrl,
 } from './listen-url.ts';
-import { plainAddress, SocketServer, TCP_KEEP_ALIVE_MS } from './socket-server.ts';
+import { SocketServer, TCP_KEEP_ALIVE_MS } from './socket-server.ts';
 import { SocketWire } from './socket-wire.ts';
-import { loadTls, type TlsOptions } from './tls-options.ts';
+import type { TlsOptions } from './tls-options.ts';
+import { ServerTls } from './tls-server.ts';
 
 export const TLS_PORTS = { mqtts: 8883 } as const;
 
-export interface TlsTransportOptions {
+export interface TlsTransportOptions extends ArrivalOptions {
   /** `mqtts://host[:port]`; IPv6 in brackets; port 0 for an ephemeral one. */
   readonly url: string;
   readonly tls: TlsOptions;
@@ -23,14 +27,22 @@ export interface TlsTransportOptions {
   readonly backlog?: number | undefined;
   /** Also hears of failed handshakes. */
   readonly onError?: OnError | undefined;
+  /** Hears of certificates: loaded, refused, about to expire. */
+  readonly log?: Log | undefined;
+  /** For the dates of certificates. */
+  readonly clock?: Clock | undefined;
 }
+
+/** As registered for ALPN. */
+const PROTOCOLS = ['mqtt'];
 
 /** Accepts TLS connections. */
 export class TlsTransport implements Transport {
   readonly #options: TlsTransportOptions;
   readonly #listen: ListenUrl;
+  readonly #arrivals: Arrivals;
+  readonly #tls: ServerTls;
   #server: SocketServer | undefined;
-  #tls: Server | undefined;
 
   /** @throws ConfigError when the URL cannot be used */
   constructor(options: TlsTransportOptions) {
@@ -39,37 +51,40 @@ export class TlsTransport implements Transport {
     if (this.#listen.path !== '' && this.#listen.path !== '/') {
       throw new ConfigError(options.url, 'a TLS listener has no path', 'Remove what follows the port');
     }
+    this.#arrivals = new Arrivals(options.url, options, options.onError);
+    this.#tls = new ServerTls({ ...options, protocols: PROTOCOLS });
   }
 
   async listen(accept: (wire: Wire) => WireEvents): Promise<Address> {
     const { url, onError, backlog } = this.#options;
     const server = createServer({
-      ...loadTls(url, this.#options.tls),
+      ...this.#tls.load(),
       allowHalfOpen: false,
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
     });
+    this.#tls.attach(server);
+    guard(server, this.#arrivals);
     const sockets = new SocketServer(server, url, onError);
     server.on('secureConnection', (socket: TLSSocket) => {
+      const arrival = Arrival.of(socket);
+      if (arrival === undefined) {
+        socket.destroy();
+        return;
+      }
+      const client = this.#tls.admit(socket, arrival.address);
+      if (client === null) return;
       sockets.hold(socket);
-      const peer = {
-        door: url,
-        address: plainAddress(socket.remoteAddress),
-        port: socket.remotePort ?? 0,
-        secure: true,
-      };
-      SocketWire.open(socket, peer, accept, onError);
+      const { username } = client;
+      const peer = { ...arrival.peer(url, true), ...(username === undefined ? {} : { username }) };
+      SocketWire.open(socket, peer, accept, onError, arrival);
     });
-    server.on('tlsClientError', (error, socket) => {
-      onError?.(error, plainAddress(socket.remoteAddress));
-      // Node leaves the socket open when it was the handshake's deadline that failed.
-      socket.destroy();
-    });
+    server.on('tlsClientError', (error, socket) => this.#arrivals.handshakeFailed(error, socket));
     const { host, port } = this.#listen;
     const bound = await sockets.listen({ host, port, backlog: backlog ?? BACKLOG_DEFAULT });
     this.#server = sockets;
-    this.#tls = server;
+    this.#tls.start();
     return { url: formatListenUrl(this.#listen, bound), port: bound };
   }
 
@@ -78,10 +93,11 @@ export class TlsTransport implements Transport {
    * @throws ConfigError when the new files cannot be used: the old ones stay in force
    */
   reload(): void {
-    this.#tls?.setSecureContext(loadTls(this.#options.url, this.#options.tls));
+    this.#tls.reload();
   }
 
   async close(graceMs: number): Promise<void> {
+    this.#tls.stop();
     await this.#server?.close(graceMs);
   }
 }

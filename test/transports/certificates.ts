@@ -11,6 +11,25 @@ const DAY_MS = 86_400_000;
 
 type KeyPair = webcrypto.CryptoKeyPair;
 
+/** What a certificate may say differently from a usual one. */
+export interface IssueOptions {
+  /** Default: `CN=` and the name. */
+  readonly subject?: x509.JsonName;
+  /** Default: localhost and 127.0.0.1. */
+  readonly names?: x509.JsonGeneralNames;
+  readonly usages?: readonly string[];
+  /** Default: yesterday and tomorrow. */
+  readonly notBefore?: Date;
+  readonly notAfter?: Date;
+}
+
+/** Paths of PEM files, and the serial number for a revocation list. */
+export interface Issued {
+  readonly cert: string;
+  readonly key: string;
+  readonly serial: string;
+}
+
 /** A certificate authority and what it signs, as PEM files. */
 export class Certificates {
   readonly dir: string;
@@ -27,12 +46,13 @@ export class Certificates {
     this.ca = this.file('ca.pem', caCertificate.toString('pem'));
   }
 
-  static async create(): Promise<Certificates> {
+  /** @param name of the authority */
+  static async create(name = 'CN=Test authority'): Promise<Certificates> {
     x509.cryptoProvider.set(webcrypto);
     const keys = await generateKeys();
     const certificate = await x509.X509CertificateGenerator.createSelfSigned({
       serialNumber: '01',
-      name: 'CN=Test authority',
+      name,
       notBefore: new Date(Date.now() - DAY_MS),
       notAfter: new Date(Date.now() + DAY_MS),
       signingAlgorithm: ALGORITHM,
@@ -43,41 +63,57 @@ export class Certificates {
   }
 
   /** Writes a file next to the others; answers its path. */
-  file(name: string, content: string): string {
+  file(name: string, content: string | Uint8Array): string {
     const path = join(this.dir, name);
     writeFileSync(path, content, { mode: 0o600 });
     return path;
   }
 
-  /** A certificate for localhost and 127.0.0.1, good for servers and clients. Answers the paths of its files. */
-  async issue(name: string): Promise<{ cert: string; key: string }> {
+  /** A certificate for localhost and 127.0.0.1, good for servers and clients unless told otherwise. Its files are `name`.pem and .key. */
+  async issue(name: string, options: IssueOptions = {}): Promise<Issued> {
     const keys = await generateKeys();
-    this.#serial++;
+    const serial = (++this.#serial).toString(16).padStart(2, '0');
+    const names = options.names ?? [
+      { type: 'dns', value: 'localhost' },
+      { type: 'ip', value: '127.0.0.1' },
+    ];
     const certificate = await x509.X509CertificateGenerator.create({
-      serialNumber: this.#serial.toString(16).padStart(2, '0'),
-      subject: `CN=${name}`,
+      serialNumber: serial,
+      subject: options.subject ?? [{ CN: [name] }],
       issuer: this.#caCertificate.subject,
-      notBefore: new Date(Date.now() - DAY_MS),
-      notAfter: new Date(Date.now() + DAY_MS),
+      notBefore: options.notBefore ?? new Date(Date.now() - DAY_MS),
+      notAfter: options.notAfter ?? new Date(Date.now() + DAY_MS),
       signingAlgorithm: ALGORITHM,
       publicKey: keys.publicKey,
       signingKey: this.#caKeys.privateKey,
       extensions: [
-        new x509.SubjectAlternativeNameExtension([
-          { type: 'dns', value: 'localhost' },
-          { type: 'ip', value: '127.0.0.1' },
-        ]),
+        ...(names.length > 0 ? [new x509.SubjectAlternativeNameExtension(names)] : []),
+        ...(options.usages ? [new x509.ExtendedKeyUsageExtension([...options.usages])] : []),
       ],
     });
-    const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', keys.privateKey));
-    const lines = der.toString('base64').match(/.{1,64}/g)!;
     return {
       cert: this.file(`${name}.pem`, certificate.toString('pem')),
-      key: this.file(
-        `${name}.key`,
-        `-----BEGIN PRIVATE KEY-----\n${lines.join('\n')}\n-----END PRIVATE KEY-----\n`,
-      ),
+      key: this.file(`${name}.key`, await keyToPem(keys.privateKey)),
+      serial,
     };
+  }
+
+  /** The authority's list of these serial numbers; good until tomorrow unless told otherwise. Answers DER. */
+  async crl(serials: readonly string[], nextUpdate = new Date(Date.now() + DAY_MS)): Promise<Buffer> {
+    const crl = await x509.X509CrlGenerator.create({
+      issuer: this.#caCertificate.subject,
+      thisUpdate: new Date(Date.now() - DAY_MS),
+      nextUpdate,
+      signingAlgorithm: ALGORITHM,
+      signingKey: this.#caKeys.privateKey,
+      entries: serials.map((serialNumber) => ({ serialNumber, revocationDate: new Date() })),
+    });
+    return Buffer.from(crl.rawData);
+  }
+
+  /** The authority's private key as a PEM file, for tools. */
+  async caKey(): Promise<string> {
+    return this.file('ca.key', await keyToPem(this.#caKeys.privateKey));
   }
 
   remove(): void {
@@ -87,4 +123,18 @@ export class Certificates {
 
 async function generateKeys(): Promise<KeyPair> {
   return (await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])) as KeyPair;
+}
+
+/** A revocation list as OpenSSL writes it. */
+export function crlToPem(der: Buffer): string {
+  return `-----BEGIN X509 CRL-----\n${der
+    .toString('base64')
+    .match(/.{1,64}/g)!
+    .join('\n')}\n-----END X509 CRL-----\n`;
+}
+
+async function keyToPem(key: webcrypto.CryptoKey): Promise<string> {
+  const der = Buffer.from(await webcrypto.subtle.exportKey('pkcs8', key));
+  const lines = der.toString('base64').match(/.{1,64}/g)!;
+  return `-----BEGIN PRIVATE KEY-----\n${lines.join('\n')}\n-----END PRIVATE KEY-----\n`;
 }

@@ -40,8 +40,8 @@ async function handshake(tls: TlsOptions, more: ConnectionOptions = {}): Promise
   }
 }
 
-transportContract('tls', (onError) => ({
-  transport: new TlsTransport({ url, tls: server, onError }),
+transportContract('tls', (onError, doorkeeper) => ({
+  transport: new TlsTransport({ url, tls: server, onError, doorkeeper }),
   secure: true,
   abortIsError: true,
   dial: (address) => socketClient(dial(address), 'secureConnect'),
@@ -89,7 +89,7 @@ describe('the TLS door', () => {
     const reported = new Promise<Error>((resolve) => {
       report = resolve;
     });
-    const tls = { ...server, handshakeTimeoutMs: 20 };
+    const tls = { ...server, handshakeTimeoutSeconds: 0.02 };
     const transport = new TlsTransport({ url, tls, onError: (error) => report(error) });
     const { port } = await transport.listen(() => assert.fail('it should not be accepted'));
     const socket = connectTcp(port, '127.0.0.1');
