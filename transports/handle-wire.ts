@@ -1,5 +1,6 @@
 /** A Wire on libuv's own handle, without the streams of `node:net` in between (docs/decisions/0009-lent-reads.md). */
 import { getSystemErrorName } from 'node:util';
+import type { Visit } from '../src/interfaces/doorkeeper.ts';
 import type { PeerInfo, Wire, WireEvents } from '../src/interfaces/transport.ts';
 import { END_TIMEOUT_MS } from '../src/limits.ts';
 import type { OnError } from './listen-url.ts';
@@ -107,7 +108,9 @@ export class HandleStage {
 
 /** One connection. Reads, and writes that the kernel takes at once, allocate nothing but a view of the bytes. */
 export class HandleWire implements Wire {
-  readonly peer: PeerInfo;
+  /** Of the proxy, until it has said whom it brings. */
+  peer: PeerInfo;
+  readonly visit: Visit;
   readonly #handle: StreamHandle;
   readonly #stage: HandleStage;
   #events: WireEvents = NO_EVENTS;
@@ -125,9 +128,10 @@ export class HandleWire implements Wire {
   #error: Error | undefined = undefined;
   #endTimer: NodeJS.Timeout | undefined = undefined;
 
-  private constructor(handle: StreamHandle, peer: PeerInfo, stage: HandleStage) {
+  private constructor(handle: StreamHandle, peer: PeerInfo, stage: HandleStage, visit: Visit) {
     this.#handle = handle;
     this.peer = peer;
+    this.visit = visit;
     this.#stage = stage;
   }
 
@@ -137,8 +141,9 @@ export class HandleWire implements Wire {
     peer: PeerInfo,
     stage: HandleStage,
     accept: (wire: Wire) => WireEvents,
+    visit: Visit,
   ): HandleWire {
-    const wire = new HandleWire(handle, peer, stage);
+    const wire = new HandleWire(handle, peer, stage, visit);
     handle[WIRE] = wire;
     handle.onread = onRead;
     handle.useUserBuffer(stage.buffer);
@@ -149,6 +154,11 @@ export class HandleWire implements Wire {
     }
     if (wire.#live) handle.readStart();
     return wire;
+  }
+
+  /** Whether data may still be raised. */
+  get isLive(): boolean {
+    return this.#live;
   }
 
   write(bytes: Uint8Array): boolean {
@@ -228,6 +238,7 @@ export class HandleWire implements Wire {
   closeDone(): void {
     clearTimeout(this.#endTimer);
     this.#finish();
+    this.visit.left();
     this.#stage.onGone(this);
   }
 

@@ -1,10 +1,14 @@
 /** The in-process door: pairs of wires without sockets or timers, so that protocol tests are fast and exact. */
+import type { Doorkeeper, Visit } from '../src/interfaces/doorkeeper.ts';
 import type { Address, PeerInfo, Transport, Wire, WireEvents } from '../src/interfaces/transport.ts';
+import { EVICTED } from './arrival.ts';
 import type { OnError } from './listen-url.ts';
 
 export interface MemoryOptions {
   /** Names the door in `PeerInfo`. Default `memory://local`. */
   readonly url?: string | undefined;
+  /** Without one everybody may knock. */
+  readonly doorkeeper?: Doorkeeper | undefined;
   readonly onError?: OnError | undefined;
 }
 
@@ -60,6 +64,7 @@ class Pair {
   readonly onError: OnError | undefined;
   readonly peer: PeerInfo;
   readonly onGone: () => void;
+  visit: Visit | undefined;
   events: WireEvents | undefined;
   /** Client to core, while the core has paused. */
   inbound: Buffer[] = [];
@@ -143,10 +148,12 @@ class Pair {
 /** The core's face. Stricter than a socket: a write that breaks the Wire contract throws. */
 class MemoryWire implements Wire {
   readonly peer: PeerInfo;
+  readonly visit?: Visit;
   readonly #pair: Pair;
 
   constructor(pair: Pair) {
     this.peer = pair.peer;
+    if (pair.visit !== undefined) this.visit = pair.visit;
     this.#pair = pair;
   }
 
@@ -272,6 +279,7 @@ export class MemoryClient {
 export class MemoryTransport implements Transport {
   readonly #url: string;
   readonly #onError: OnError | undefined;
+  readonly #doorkeeper: Doorkeeper | undefined;
   readonly #turns = new EventTurns();
   readonly #pairs = new Set<Pair>();
   #accept: ((wire: Wire) => WireEvents) | undefined;
@@ -280,6 +288,7 @@ export class MemoryTransport implements Transport {
   constructor(options: MemoryOptions = {}) {
     this.#url = options.url ?? 'memory://local';
     this.#onError = options.onError;
+    this.#doorkeeper = options.doorkeeper;
   }
 
   async listen(accept: (wire: Wire) => WireEvents): Promise<Address> {
@@ -288,7 +297,7 @@ export class MemoryTransport implements Transport {
   }
 
   /**
-   * Opens a connection; the core has accepted it when this returns.
+   * Opens a connection; when this returns, the core has accepted it, or the doorkeeper has turned it away and it is closed.
    * @param peer overrides what the core is told of the peer
    * @throws Error when the transport is not listening
    */
@@ -298,7 +307,14 @@ export class MemoryTransport implements Transport {
     const info = { door: this.#url, address: '127.0.0.1', port: 0, secure: false, ...peer };
     const pair: Pair = new Pair(this.#turns, info, this.#onError, () => this.#gone(pair));
     this.#pairs.add(pair);
+    const knocked = this.#doorkeeper?.knock(this.#url, info.address, () => abortPair(pair, EVICTED));
+    if (knocked === null) {
+      abortPair(pair, undefined);
+      return new MemoryClient(pair);
+    }
+    pair.visit = knocked;
     this.#turns.post(() => {
+      if (pair.close !== undefined) return;
       try {
         pair.events = accept(new MemoryWire(pair));
       } catch (thrown) {
@@ -323,13 +339,16 @@ export class MemoryTransport implements Transport {
   }
 
   #abortAll(): void {
-    for (const pair of this.#pairs) {
-      pair.finish({ by: 'core', how: 'abort', reasonCode: undefined, error: undefined }, undefined);
-    }
+    for (const pair of this.#pairs) abortPair(pair, undefined);
   }
 
   #gone(pair: Pair): void {
+    pair.visit?.left();
     this.#pairs.delete(pair);
     if (this.#pairs.size === 0) this.#onEmpty?.();
   }
+}
+
+function abortPair(pair: Pair, error: Error | undefined): void {
+  pair.finish({ by: 'core', how: 'abort', reasonCode: undefined, error }, error);
 }

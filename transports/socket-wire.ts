@@ -1,7 +1,9 @@
 /** A Wire over a stream socket: shared by the TCP, TLS and unix doors. */
 import type { Socket } from 'node:net';
+import type { Visit } from '../src/interfaces/doorkeeper.ts';
 import type { PeerInfo, Wire, WireEvents } from '../src/interfaces/transport.ts';
 import { END_TIMEOUT_MS } from '../src/limits.ts';
+import type { Arrival } from './arrival.ts';
 import type { OnError } from './listen-url.ts';
 
 /** Stands in until the core has answered `accept`. */
@@ -13,6 +15,7 @@ export const NO_EVENTS: WireEvents = { data() {}, drain() {}, closed() {} };
  */
 export class SocketWire implements Wire {
   readonly peer: PeerInfo;
+  readonly visit: Visit;
   readonly #socket: Socket;
   readonly #onError: OnError | undefined;
   readonly #onWritten: (error?: Error | null) => void;
@@ -27,8 +30,9 @@ export class SocketWire implements Wire {
   #error: Error | undefined;
   #endTimer: NodeJS.Timeout | undefined;
 
-  private constructor(socket: Socket, peer: PeerInfo, onError: OnError | undefined) {
+  private constructor(socket: Socket, peer: PeerInfo, visit: Visit, onError: OnError | undefined) {
     this.peer = peer;
+    this.visit = visit;
     this.#socket = socket;
     this.#onError = onError;
     this.#onWritten = (error) => this.#written(error);
@@ -50,8 +54,10 @@ export class SocketWire implements Wire {
     peer: PeerInfo,
     accept: (wire: Wire) => WireEvents,
     onError: OnError | undefined,
+    arrival: Arrival,
   ): void {
-    const wire = new SocketWire(socket, peer, onError);
+    const wire = new SocketWire(socket, peer, arrival.visit, onError);
+    arrival.became(wire);
     socket.on('error', (error) => wire.#broke(error));
     socket.on('close', () => wire.#finish());
     try {

@@ -1,8 +1,11 @@
 /** The unix socket door: `unix:///path`. */
-import { chmod, lstat, unlink } from 'node:fs/promises';
+import { chmod, lstat, stat, unlink } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
+import { dirname } from 'node:path';
 import { ConfigError } from '../src/errors.ts';
+import type { Doorkeeper } from '../src/interfaces/doorkeeper.ts';
 import type { Address, Transport, Wire, WireEvents } from '../src/interfaces/transport.ts';
+import { Arrivals } from './arrival.ts';
 import { acceptWires } from './handle-door.ts';
 import { BACKLOG_DEFAULT, type OnError } from './listen-url.ts';
 import { SocketServer } from './socket-server.ts';
@@ -17,6 +20,8 @@ export interface UnixOptions {
   readonly mode?: string | undefined;
   /** Connections the kernel may hold before they are accepted. */
   readonly backlog?: number | undefined;
+  /** Without one everybody may knock. */
+  readonly doorkeeper?: Doorkeeper | undefined;
   readonly onError?: OnError | undefined;
 }
 
@@ -35,14 +40,16 @@ export class UnixTransport implements Transport {
   }
 
   async listen(accept: (wire: Wire) => WireEvents): Promise<Address> {
-    const { url, onError, backlog } = this.#options;
+    const { url, onError, backlog, doorkeeper } = this.#options;
+    const arrivals = new Arrivals(url, { doorkeeper }, onError);
     const path = this.#path;
+    await checkFolder(url, dirname(path));
     await removeStale(url, path);
     const server = createServer({ allowHalfOpen: false });
     const sockets = new SocketServer(server, url, onError);
     const peer = { door: url, address: path, port: 0, secure: false };
     await sockets.listen({ path, backlog: backlog ?? BACKLOG_DEFAULT }, () => {
-      acceptWires(server, { sockets, accept, onError, peer: () => peer });
+      acceptWires(server, { sockets, arrivals, accept, onError, peer: () => peer });
     });
     this.#server = sockets;
     // Until here the umask decides; the usual ones (022, 027, 077) are narrower than any mode one would ask for.
@@ -79,6 +86,13 @@ function parseMode(url: string, mode: string): number {
     `"${mode}" is not a file mode`,
     'Give three octal digits, like "0660"',
   );
+}
+
+/** A missing folder looks to the kernel like a missing file, and its message would send people looking for that. */
+async function checkFolder(url: string, folder: string): Promise<void> {
+  const found = await stat(folder).catch(() => undefined);
+  if (found?.isDirectory() === true) return;
+  throw new ConfigError(url, `there is no folder ${folder}`, `Make it: "mkdir -p ${folder}"`);
 }
 
 /** Removes the file a crashed broker left. Only a socket, and only when nobody answers on it. */

@@ -1,7 +1,9 @@
 /** A Wire over a WebSocket: the frames' payloads are one byte stream [MQTT-6.0.0-2]. */
 import type { Socket } from 'node:net';
 import type { WebSocket } from 'ws';
+import type { Visit } from '../src/interfaces/doorkeeper.ts';
 import type { PeerInfo, Wire, WireEvents } from '../src/interfaces/transport.ts';
+import type { Arrival } from './arrival.ts';
 import type { OnError } from './listen-url.ts';
 import { abortSocket, asError } from './socket-wire.ts';
 
@@ -26,6 +28,7 @@ const NO_EVENTS: WireEvents = { data() {}, drain() {}, closed() {} };
 /** One WebSocket. Same states as a SocketWire; what differs is framing, and that `ws` may emit while paused. */
 export class WebSocketWire implements Wire {
   readonly peer: PeerInfo;
+  visit: Visit;
   readonly #ws: WebSocket;
   readonly #socket: Socket;
   readonly #onError: OnError | undefined;
@@ -43,9 +46,18 @@ export class WebSocketWire implements Wire {
   #error: Error | undefined;
   #pings: number;
   #pingWindowStart: number;
+  /** Bytes read since the last whole message, while a stranger's are counted. */
+  #unfinishedBytes: number;
 
-  private constructor(ws: WebSocket, socket: Socket, peer: PeerInfo, onError: OnError | undefined) {
+  private constructor(
+    ws: WebSocket,
+    socket: Socket,
+    peer: PeerInfo,
+    visit: Visit,
+    onError: OnError | undefined,
+  ) {
     this.peer = peer;
+    this.visit = visit;
     this.#ws = ws;
     this.#socket = socket;
     this.#onError = onError;
@@ -61,6 +73,7 @@ export class WebSocketWire implements Wire {
     this.#error = undefined;
     this.#pings = 0;
     this.#pingWindowStart = 0;
+    this.#unfinishedBytes = 0;
   }
 
   /** Hands an upgraded connection to the core. Never throws: what `accept` throws goes to `onError` and ends it. */
@@ -70,8 +83,12 @@ export class WebSocketWire implements Wire {
     peer: PeerInfo,
     accept: (wire: Wire) => WireEvents,
     onError: OnError | undefined,
+    arrival: Arrival,
+    strangerBytesMax = Number.POSITIVE_INFINITY,
   ): void {
-    const wire = new WebSocketWire(ws, socket, peer, onError);
+    const wire = new WebSocketWire(ws, socket, peer, arrival.visit, onError);
+    arrival.became(wire);
+    if (strangerBytesMax < Number.POSITIVE_INFINITY) wire.#watchStranger(strangerBytesMax);
     // Every message as the list of its fragments, which spares joining them.
     ws.binaryType = 'fragments';
     // `ws` keeps socket errors to itself and reports those of the protocol.
@@ -127,7 +144,29 @@ export class WebSocketWire implements Wire {
     else abortSocket(this.#socket);
   }
 
+  /** `ws` keeps a message until it is whole, and a message may be as large as a packet: of a stranger's it keeps less. */
+  #watchStranger(bytesMax: number): void {
+    const count = (chunk: Buffer): void => {
+      this.#unfinishedBytes += chunk.length;
+      if (this.#unfinishedBytes <= bytesMax || !this.#live) return;
+      // Not politely: until the peer answers a close frame, `ws` would go on keeping what comes.
+      this.abort(new Error(`more than ${bytesMax} bytes of a WebSocket message before the login`));
+    };
+    // In front of the listener of `ws`, which may raise `message`.
+    this.#socket.prependListener('data', count);
+    const { visit } = this;
+    this.visit = {
+      moved: (address) => visit.moved(address),
+      loggedIn: () => {
+        this.#socket.off('data', count);
+        visit.loggedIn();
+      },
+      left: () => visit.left(),
+    };
+  }
+
   #message(fragments: Buffer[], isBinary: boolean): void {
+    this.#unfinishedBytes = 0;
     if (!this.#live) return;
     if (!isBinary) {
       // [MQTT-6.0.0-1]

@@ -7,10 +7,14 @@ import {
 } from 'node:http';
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
 import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { type ServerOptions, WebSocketServer } from 'ws';
 import { ConfigError } from '../src/errors.ts';
+import type { Clock } from '../src/interfaces/clock.ts';
+import type { Log } from '../src/interfaces/log.ts';
 import type { Address, Transport, Wire, WireEvents } from '../src/interfaces/transport.ts';
 import { DEFAULT_LIMITS, END_TIMEOUT_MS } from '../src/limits.ts';
+import { Arrival, type ArrivalOptions, Arrivals, guard } from './arrival.ts';
 import {
   BACKLOG_DEFAULT,
   formatListenUrl,
@@ -19,8 +23,10 @@ import {
   parseListenUrl,
 } from './listen-url.ts';
 import { OriginRule } from './origin.ts';
-import { plainAddress, SocketServer, TCP_KEEP_ALIVE_MS } from './socket-server.ts';
-import { loadTls, type TlsOptions } from './tls-options.ts';
+import { SocketServer, TCP_KEEP_ALIVE_MS } from './socket-server.ts';
+import { abortSocket } from './socket-wire.ts';
+import type { TlsOptions } from './tls-options.ts';
+import { ServerTls } from './tls-server.ts';
 import { WebSocketWire } from './websocket-wire.ts';
 
 export const WEBSOCKET_PORTS = { ws: 8083, wss: 8084 } as const;
@@ -44,7 +50,8 @@ const FRAGMENT_BYTES_MIN = 1_024;
 const CHUNKS_MIN = 16_384;
 const CHUNK_BYTES_MIN = 512;
 
-export interface WebSocketOptions {
+/** `X-Forwarded-For` is believed of `trustedProxies`, also without `proxyProtocol`. */
+export interface WebSocketOptions extends ArrivalOptions {
   /** `ws://host[:port][/path]` or `wss://…`; the path defaults to `/mqtt`. */
   readonly url: string;
   /** Needed by `wss`, refused by `ws`. */
@@ -53,19 +60,30 @@ export interface WebSocketOptions {
   readonly origins?: readonly string[] | undefined;
   /** Largest message, in bytes. Default: a packet of the default `packetBytesMax` with its header. */
   readonly frameBytesMax?: number | undefined;
+  /** Of a message that is not whole yet, from who has not logged in, in bytes. Without it: `frameBytesMax`. */
+  readonly strangerBytesMax?: number | undefined;
   /** Connections the kernel may hold before they are accepted. */
   readonly backlog?: number | undefined;
   /** Also hears of failed handshakes. */
   readonly onError?: OnError | undefined;
+  /** Hears of certificates: loaded, refused, about to expire. */
+  readonly log?: Log | undefined;
+  /** For the dates of certificates. */
+  readonly clock?: Clock | undefined;
 }
+
+/** For ALPN: an upgrade to WebSocket is a matter of HTTP/1.1 here (RFC 8441 would be another). */
+const PROTOCOLS = ['http/1.1'];
 
 /** Accepts WebSocket upgrades on one path of an HTTP server of its own. */
 export class WebSocketTransport implements Transport {
   readonly #options: WebSocketOptions;
   readonly #listen: ListenUrl;
   readonly #origins: OriginRule;
+  readonly #arrivals: Arrivals;
+  /** Null for `ws`. */
+  readonly #tls: ServerTls | null;
   #server: SocketServer | undefined;
-  #https: HttpsServer | undefined;
 
   /** @throws ConfigError when the URL, the origins or the presence of `tls` cannot be right */
   constructor(options: WebSocketOptions) {
@@ -84,41 +102,48 @@ export class WebSocketTransport implements Transport {
     this.#options = options;
     this.#listen = { ...listen, path: listen.path === '' ? WEBSOCKET_PATH_DEFAULT : listen.path };
     this.#origins = new OriginRule(url, origins);
+    this.#arrivals = new Arrivals(url, options, options.onError);
+    this.#tls = tls === undefined ? null : new ServerTls({ ...options, tls, protocols: PROTOCOLS });
   }
 
   async listen(accept: (wire: Wire) => WireEvents): Promise<Address> {
-    const { url, onError, backlog } = this.#options;
+    const { url, onError, backlog, strangerBytesMax } = this.#options;
     const server = this.#createServer();
+    guard(server, this.#arrivals);
     const sockets = new SocketServer(server, url, onError);
     const upgrader = createUpgrader(this.#options.frameBytesMax);
-    server.on('request', (request, response) => this.#answer(request, response));
+    const answer = (request: IncomingMessage, response: ServerResponse) => this.#answer(request, response);
+    server.on('request', answer);
+    // Else Node would ask for the body.
+    server.on('checkContinue', answer);
+    server.on('checkExpectation', answer);
     server.on('upgrade', (request, stream, head) => {
       const socket = stream as Socket;
-      const address = plainAddress(socket.remoteAddress);
-      socket.on('error', (error) => onError?.(error, address));
-      const refusal = this.#refusal(request);
-      if (refusal !== undefined) {
-        const { origin, host } = request.headers;
-        const [status] = refusal.split('\r\n');
-        const asked = `path ${request.url}, origin ${origin ?? 'none'}, host ${host ?? 'none'}`;
-        onError?.(new Error(`WebSocket upgrade refused with ${status} (${asked})`), address);
-        refuse(socket, refusal);
+      const arrival = Arrival.of(socket);
+      if (arrival === undefined) {
+        socket.destroy();
         return;
       }
+      socket.on('error', (error) => {
+        if (!arrival.isEvicted) onError?.(error, arrival.address);
+      });
+      if (!this.#admits(request, socket, arrival)) return;
       upgrader.handleUpgrade(request, socket, head, (ws) => {
         sockets.hold(socket);
+        const { origin } = request.headers;
+        const username = this.#tls?.usernameOf(socket);
         const peer = {
-          door: url,
-          address,
-          port: socket.remotePort ?? 0,
-          secure: this.#listen.scheme === 'wss',
+          ...arrival.peer(url, this.#listen.scheme === 'wss'),
+          ...(username === undefined ? {} : { username }),
+          ...(origin === undefined ? {} : { origin }),
         };
-        WebSocketWire.open(ws, socket, peer, accept, onError);
+        WebSocketWire.open(ws, socket, peer, accept, onError, arrival, strangerBytesMax);
       });
     });
     const { host, port } = this.#listen;
     const bound = await sockets.listen({ host, port, backlog: backlog ?? BACKLOG_DEFAULT });
     this.#server = sockets;
+    this.#tls?.start();
     return { url: formatListenUrl(this.#listen, bound), port: bound };
   }
 
@@ -127,16 +152,16 @@ export class WebSocketTransport implements Transport {
    * @throws ConfigError when the new files cannot be used: the old ones stay in force
    */
   reload(): void {
-    if (this.#options.tls === undefined) return;
-    this.#https?.setSecureContext(loadTls(this.#options.url, this.#options.tls));
+    this.#tls?.reload();
   }
 
   async close(graceMs: number): Promise<void> {
+    this.#tls?.stop();
     await this.#server?.close(graceMs);
   }
 
   #createServer(): Server {
-    const { url, tls, onError } = this.#options;
+    const tls = this.#tls;
     const http = {
       maxHeaderSize: HEADER_BYTES_MAX,
       headersTimeout: HEADERS_TIMEOUT_MS,
@@ -146,33 +171,63 @@ export class WebSocketTransport implements Transport {
       keepAlive: true,
       keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
     };
-    const server =
-      tls === undefined ? createHttpServer(http) : createHttpsServer({ ...loadTls(url, tls), ...http });
+    const server: Server =
+      tls === null ? createHttpServer(http) : createHttpsServer({ ...tls.load(), ...http });
     server.maxHeadersCount = HEADERS_MAX;
-    if (tls === undefined) return server;
-    this.#https = server as HttpsServer;
+    // One request to a socket: what is asked for here is the upgrade.
+    server.maxRequestsPerSocket = 1;
+    if (tls === null) return server;
+    tls.attach(server as HttpsServer);
+    // HTTP's own listener: it gets only those whose certificate holds up.
+    const [http1] = server.listeners('secureConnection');
+    server.removeAllListeners('secureConnection');
+    server.on('secureConnection', (socket: TLSSocket) => {
+      const arrival = Arrival.of(socket);
+      if (arrival === undefined) socket.destroy();
+      else if (tls.admit(socket, arrival.address) !== null) http1.call(server, socket);
+    });
     server.on('tlsClientError', (error: Error, socket: Socket) => {
-      onError?.(error, plainAddress(socket.remoteAddress));
-      // Node leaves the socket open when it was the handshake's deadline that failed.
-      socket.destroy();
+      this.#arrivals.handshakeFailed(error, socket);
     });
     return server;
   }
 
-  /** Answers what is not an upgrade, and says nothing of who answers. */
+  /** Answers what is not an upgrade, and says nothing of who answers. A body is not waited for. */
   #answer(request: IncomingMessage, response: ServerResponse): void {
     const known = pathOf(request) === this.#listen.path;
-    response.writeHead(known ? 426 : 404, {
-      Connection: known ? 'close, Upgrade' : 'close',
+    const status = hasBody(request) ? 413 : known ? 426 : 404;
+    response.writeHead(status, {
+      Connection: status === 426 ? 'close, Upgrade' : 'close',
       'Content-Length': 0,
-      ...(known ? { Upgrade: 'websocket' } : {}),
+      ...(status === 426 ? { Upgrade: 'websocket' } : {}),
     });
     response.end();
+  }
+
+  /** Whether an upgrade may go on; else it has its answer. */
+  #admits(request: IncomingMessage, socket: Socket, arrival: Arrival): boolean {
+    const { origin, host, 'x-forwarded-for': forwarded } = request.headers;
+    // Node has joined several of that name.
+    if (!this.#arrivals.forwarded(arrival, forwarded as string | undefined)) {
+      abortSocket(socket);
+      return false;
+    }
+    const refusal = this.#refusal(request);
+    if (refusal === undefined) return true;
+    const [status] = refusal.split('\r\n');
+    const asked = `path ${request.url}, origin ${origin ?? 'none'}, host ${host ?? 'none'}`;
+    const error = new Error(`WebSocket upgrade refused with ${status} (${asked})`);
+    this.#options.onError?.(error, arrival.address);
+    refuse(socket, refusal);
+    return false;
   }
 
   /** The status line an upgrade is refused with, or undefined. */
   #refusal(request: IncomingMessage): string | undefined {
     const { headers } = request;
+    // Node drops those above the bound; the proxy's, or the Origin, may be among them.
+    if (request.rawHeaders.length > HEADERS_MAX * 2) return '431 Request Header Fields Too Large';
+    if (hasBody(request)) return '413 Content Too Large';
     if (pathOf(request) !== this.#listen.path) return '404 Not Found';
     // Version 8, which `ws` would take, carries its origin in another header.
     if (headers['sec-websocket-version'] !== '13') return '426 Upgrade Required\r\nSec-WebSocket-Version: 13';
@@ -214,6 +269,12 @@ function chooseSubprotocol(offered: ReadonlySet<string>): string | false {
 
 function pathOf(request: IncomingMessage): string {
   return request.url?.split('?', 1)[0] ?? '';
+}
+
+/** Whether the headers announce a body. */
+function hasBody({ headers }: IncomingMessage): boolean {
+  const length = headers['content-length'];
+  return headers['transfer-encoding'] !== undefined || (length !== undefined && Number(length) !== 0);
 }
 
 /** Answers an upgrade with an error and ends the connection. */

@@ -13,6 +13,8 @@ export interface PeerInfo {
   readonly secure: boolean;
   /** The user name that the transport vouches for: that of a verified client certificate. Without it: none. */
   readonly username?: string;
+  /** The Origin of the web page that opened a WebSocket, as its browser sent it; without it: not a browser's connection. */
+  readonly origin?: string;
   /** Address of the proxy that told us `address`; without it: the client came by itself. */
   readonly proxy?: string;
 }

@@ -1,7 +1,9 @@
 /** What the transport contract plays on: a listening door, the core's side of its wires, and the clients' side. */
 import assert from 'node:assert/strict';
+import type { Doorkeeper } from '../../src/interfaces/doorkeeper.ts';
 import type { Address, Transport, Wire, WireEvents } from '../../src/interfaces/transport.ts';
 import type { OnError } from '../../transports/listen-url.ts';
+import { RecordingDoorkeeper } from './doorkeeper.ts';
 
 /** The other end of a wire, as a byte stream. */
 export interface RawClient {
@@ -25,6 +27,9 @@ export interface Door {
   readonly abortIsError: boolean;
   dial(address: Address): Promise<RawClient>;
 }
+
+/** Builds a fresh, not yet listening door that reports to `onError` and asks `doorkeeper`. */
+export type OpenDoor = (onError: OnError, doorkeeper: Doorkeeper) => Door;
 
 /** Waits for conditions that events make true. */
 class Watch {
@@ -138,15 +143,17 @@ export class Stage {
   readonly watch = new Watch();
   readonly cores: Core[] = [];
   readonly errors: Error[] = [];
+  readonly keeper = new RecordingDoorkeeper();
   readonly door: Door;
   address: Address = { url: '', port: 0 };
   onAccept = (_wire: Wire): void => {};
 
-  constructor(open: (onError: OnError) => Door) {
+  constructor(open: OpenDoor) {
+    this.keeper.onChange = () => this.watch.changed();
     this.door = open((error) => {
       this.errors.push(error);
       this.watch.changed();
-    });
+    }, this.keeper);
   }
 
   async listen(): Promise<void> {

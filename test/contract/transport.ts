@@ -1,8 +1,7 @@
 /** The suite every door passes. A door's test file calls `transportContract` with a way to build and to dial it. */
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import type { OnError } from '../../transports/listen-url.ts';
-import { assertSame, type Door, pattern, pour, Stage } from './transport-stage.ts';
+import { assertSame, type Core, type OpenDoor, type Peer, pattern, pour, Stage } from './transport-stage.ts';
 
 export type { Door, RawClient } from './transport-stage.ts';
 
@@ -11,12 +10,8 @@ const TIMEOUT = { timeout: 15_000 };
 const FLOOD_BYTES = 24 << 20;
 const MEGABYTE = 1 << 20;
 
-/**
- * Registers the contract's tests.
- * @param name of the door
- * @param open builds a fresh, not yet listening door that reports to `onError`
- */
-export function transportContract(name: string, open: (onError: OnError) => Door): void {
+/** Registers the contract's tests for a door. */
+export function transportContract(name: string, open: OpenDoor): void {
   describe(`${name} keeps the transport contract`, () => {
     let stage: Stage;
     beforeEach(async () => {
@@ -29,12 +24,16 @@ export function transportContract(name: string, open: (onError: OnError) => Door
         assert.equal(core.closes, 1, 'exactly one closed for each wire');
         assert.equal(core.lateEvents, 0, 'nothing after closed');
       }
+      const { visits } = stage.keeper;
+      await stage.until(() => visits.every((visit) => visit.lefts > 0));
+      for (const visit of visits) assert.equal(visit.lefts, 1, 'exactly one left for each visit');
     });
     streamTests(() => stage);
     pressureTests(() => stage);
     endingTests(() => stage);
     faultTests(() => stage);
     closeTests(() => stage);
+    doorkeeperTests(() => stage);
   });
 }
 
@@ -350,5 +349,79 @@ function closeTests(current: () => Stage): void {
     const { transport } = current().door;
     await transport.close(3_600_000);
     await transport.close(3_600_000);
+  });
+}
+
+function doorkeeperTests(current: () => Stage): void {
+  it('asks the doorkeeper about every connection, and gives its wire the visit', TIMEOUT, async () => {
+    const stage = current();
+    const { core } = await stage.connect();
+    const other = await stage.connect();
+    assert.equal(stage.keeper.visits.length, 2);
+    const [visit, second] = stage.keeper.visits;
+    assert.equal(core.wire.visit, visit);
+    assert.equal(other.core.wire.visit, second);
+    assert.equal(visit.door, core.wire.peer.door);
+    assert.equal(visit.address, core.wire.peer.address);
+    assert.equal(visit.lefts, 0);
+  });
+
+  const endings: Record<string, (stage: Stage, peer: Peer, core: Core) => unknown> = {
+    'the client ends': (_stage, peer) => peer.raw.end(),
+    'the client breaks off': (_stage, peer) => peer.raw.abort(),
+    'the core ends': (_stage, _peer, core) => core.wire.end(),
+    'the core ends and then aborts': (_stage, _peer, core) => {
+      core.wire.end();
+      core.wire.abort();
+    },
+    'the core aborts': (_stage, _peer, core) => core.wire.abort(),
+    'the door closes': (stage) => stage.door.transport.close(0),
+    'he is evicted': (stage) => stage.keeper.visits[0].evict(),
+    'he is evicted when the core has ended': (stage, _peer, core) => {
+      core.wire.end();
+      stage.keeper.visits[0].evict();
+    },
+  };
+  for (const [how, end] of Object.entries(endings)) {
+    it(`tells the doorkeeper once that a visitor has left when ${how}`, TIMEOUT, async () => {
+      const stage = current();
+      const { peer, core } = await stage.connect();
+      const [visit] = stage.keeper.visits;
+      end(stage, peer, core);
+      await stage.until(() => visit.lefts > 0 && core.closes === 1 && peer.closed);
+      visit.evict();
+    });
+  }
+
+  it(
+    'closes a connection that the doorkeeper turns away, and the core never hears of it',
+    TIMEOUT,
+    async () => {
+      const stage = current();
+      stage.keeper.admits = () => false;
+      const peer = await stage.dialRefused();
+      await stage.until(() => stage.keeper.turnedAway > 0 && peer?.closed !== false);
+      assert.equal(peer?.receivedBytes ?? 0, 0);
+      assert.equal(stage.cores.length, 0);
+      stage.keeper.admits = () => true;
+      const { core } = await stage.connect();
+      assert.equal(stage.keeper.visits.length, 1);
+      assert.equal(core.closes, 0);
+    },
+  );
+
+  it('closes at once whom the doorkeeper evicts, and nobody else', TIMEOUT, async () => {
+    const stage = current();
+    const { peer, core } = await stage.connect();
+    const bystander = await stage.connect();
+    peer.raw.pause();
+    core.wire.write(pattern(FLOOD_BYTES));
+    stage.keeper.visits[0].evict();
+    await stage.until(() => core.closes === 1);
+    assert.match(core.error?.message ?? '', /make room/);
+    peer.raw.resume();
+    await stage.until(() => peer.closed);
+    bystander.peer.raw.write(Buffer.from('alive'));
+    await stage.until(() => bystander.core.receivedBytes === 5);
   });
 }

@@ -19,8 +19,8 @@ function rawClient(client: MemoryClient): RawClient {
   };
 }
 
-transportContract('memory', (onError) => {
-  const transport = new MemoryTransport({ onError });
+transportContract('memory', (onError, doorkeeper) => {
+  const transport = new MemoryTransport({ onError, doorkeeper });
   return {
     transport,
     secure: false,

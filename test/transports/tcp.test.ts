@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { describe, it } from 'node:test';
 import { ConfigError } from '../../src/errors.ts';
-import type { Address, Wire, WireEvents } from '../../src/interfaces/transport.ts';
 import { TcpTransport } from '../../transports/tcp.ts';
 import { transportContract } from '../contract/transport.ts';
+import { PlainTcpTransport } from './plain-tcp.ts';
 import { socketClient } from './socket-client.ts';
 
 const url = 'mqtt://127.0.0.1:0';
@@ -12,29 +12,15 @@ const refuse = () => {
   throw new Error('nobody should come');
 };
 
-transportContract('tcp', (onError) => ({
-  transport: new TcpTransport({ url, onError }),
+transportContract('tcp', (onError, doorkeeper) => ({
+  transport: new TcpTransport({ url, onError, doorkeeper }),
   secure: false,
   abortIsError: true,
   dial: ({ port }) => socketClient(connect(port, '127.0.0.1'), 'connect'),
 }));
 
-/** A Node that keeps its handles elsewhere. */
-class PlainTcpTransport extends TcpTransport {
-  override async listen(accept: (wire: Wire) => WireEvents): Promise<Address> {
-    const node = process as { binding?: unknown };
-    const { binding } = node;
-    node.binding = undefined;
-    try {
-      return await super.listen(accept);
-    } finally {
-      node.binding = binding;
-    }
-  }
-}
-
-transportContract('tcp without handles', (onError) => ({
-  transport: new PlainTcpTransport({ url, onError }),
+transportContract('tcp without handles', (onError, doorkeeper) => ({
+  transport: new PlainTcpTransport({ url, onError, doorkeeper }),
   secure: false,
   abortIsError: true,
   dial: ({ port }) => socketClient(connect(port, '127.0.0.1'), 'connect'),

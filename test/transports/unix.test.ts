@@ -16,8 +16,8 @@ const idle = () => ({ data() {}, drain() {}, closed() {} });
 const at = (name: string) => ({ path: join(dir, name), url: `unix://${join(dir, name)}` });
 
 const contract = at('contract.sock');
-transportContract('unix', (onError) => ({
-  transport: new UnixTransport({ url: contract.url, onError }),
+transportContract('unix', (onError, doorkeeper) => ({
+  transport: new UnixTransport({ url: contract.url, onError, doorkeeper }),
   secure: false,
   abortIsError: false,
   dial: () => socketClient(connect(contract.path), 'connect'),

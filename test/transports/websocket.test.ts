@@ -17,15 +17,15 @@ const tls = await certificates.issue('server');
 const ca = readFileSync(certificates.ca);
 after(() => certificates.remove());
 
-transportContract('websocket', (onError) => ({
-  transport: new WebSocketTransport({ url, onError }),
+transportContract('websocket', (onError, doorkeeper) => ({
+  transport: new WebSocketTransport({ url, onError, doorkeeper }),
   secure: false,
   abortIsError: false,
   dial: (address) => webSocketClient(new WebSocket(address.url, ['mqtt'])),
 }));
 
-transportContract('websocket over TLS', (onError) => ({
-  transport: new WebSocketTransport({ url: 'wss://127.0.0.1:0', tls, onError }),
+transportContract('websocket over TLS', (onError, doorkeeper) => ({
+  transport: new WebSocketTransport({ url: 'wss://127.0.0.1:0', tls, onError, doorkeeper }),
   secure: true,
   abortIsError: false,
   dial: (address) => webSocketClient(new WebSocket(address.url, ['mqtt'], { ca })),
