@@ -1,22 +1,7 @@
 /** Changes one line of a password file so that a crash at any moment leaves the old file or the new one, whole. */
-import {
-  closeSync,
-  constants,
-  fchmodSync,
-  fchownSync,
-  fsyncSync,
-  lstatSync,
-  mkdirSync,
-  openSync,
-  renameSync,
-  type Stats,
-  unlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { dirname } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { ConfigError } from '../src/errors.ts';
 import { readGuardedFile } from './guarded-file.ts';
+import { editLocked, statWithoutLink } from './locked-edit.ts';
 import { PASSWORD_FILE_BYTES_MAX, parsePasswordFile, readPasswordFile, userOfLine } from './password-file.ts';
 
 /** `add` needs the user to be absent, `set` and `remove` to be there; `rehash` also that the old hash still stands. */
@@ -25,35 +10,20 @@ export type PasswordEdit =
   | { readonly kind: 'rehash'; readonly username: string; readonly hash: string; readonly oldHash: string }
   | { readonly kind: 'remove'; readonly username: string };
 
-/** Another writer needs milliseconds: this many tries, this far apart, before giving up. */
-const LOCK_TRIES_MAX = 40;
-const LOCK_RETRY_MS = 50;
-const LOCK_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+const WHAT = 'password file';
 
 /**
- * Applies one edit. Comments, order and other lines stay. The new content is written to `PATH.lock`, which also keeps
- * other writers out, and renamed into place. Owner, group and mode stay, but others lose all access.
- * `add` creates a missing file (0600) and its directory (0700).
+ * Applies one edit (see `editLocked`). Comments, order and other lines stay. `add` creates a missing file (0600) and its
+ * directory (0700).
  * @throws ConfigError when the file is broken, a symbolic link or locked, or the user is (not) there
  */
-export async function editPasswordFile(path: string, edit: PasswordEdit): Promise<void> {
-  if (edit.kind === 'add') mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  const lock = `${path}.lock`;
-  const descriptor = await takeLock(lock);
-  let renamed = false;
-  try {
-    const before = statWithoutLink(path);
-    const text = before === null ? '' : readText(path);
-    writeFileSync(descriptor, applyEdit(text, path, edit, before !== null));
-    if (before !== null) keepOwnerAndMode(descriptor, before, path);
-    fsyncSync(descriptor);
-    renameSync(lock, path);
-    renamed = true;
-  } finally {
-    closeSync(descriptor);
-    if (!renamed) unlinkSync(lock);
-  }
-  syncDirectory(dirname(path));
+export function editPasswordFile(path: string, edit: PasswordEdit): Promise<void> {
+  return editLocked(path, {
+    what: WHAT,
+    command: 'sluice passwd',
+    makeFolder: edit.kind === 'add',
+    change: (exists) => applyEdit(exists ? readText(path) : '', path, edit, exists),
+  });
 }
 
 /**
@@ -61,7 +31,7 @@ export async function editPasswordFile(path: string, edit: PasswordEdit): Promis
  * @throws ConfigError
  */
 export function checkEdit(path: string, edit: Pick<PasswordEdit, 'kind' | 'username'>): void {
-  const exists = statWithoutLink(path) !== null;
+  const exists = statWithoutLink(path, WHAT) !== null;
   const users = exists ? readPasswordFile(path, { allowUnsafeModes: true }) : new Map();
   requireUser(path, edit, users.has(edit.username), exists);
 }
@@ -98,59 +68,4 @@ function requireUser(
 
 function readText(path: string): string {
   return readGuardedFile(path, { fileBytesMax: PASSWORD_FILE_BYTES_MAX, forbiddenMode: 0, modeRemedy: '' });
-}
-
-/** Null when there is nothing. What is written must be no symbolic link: it could lead anywhere. */
-function statWithoutLink(path: string): Stats | null {
-  const stat = lstatSync(path, { throwIfNoEntry: false });
-  if (stat === undefined) return null;
-  if (stat.isFile()) return stat;
-  const what = stat.isSymbolicLink() ? 'a symbolic link' : 'not a regular file';
-  throw new ConfigError(path, `this is ${what}`, 'Name the password file itself.');
-}
-
-async function takeLock(lock: string): Promise<number> {
-  for (let attempt = 0; ; attempt++) {
-    try {
-      return openSync(lock, LOCK_FLAGS, 0o600);
-    } catch (error) {
-      const { code } = error as NodeJS.ErrnoException;
-      if (code === 'ENOENT')
-        throw new ConfigError(dirname(lock), 'there is no such directory', 'Correct the path.');
-      if (code !== 'EEXIST') throw error;
-      if (attempt >= LOCK_TRIES_MAX) {
-        throw new ConfigError(
-          lock,
-          'another writer holds the password file, or was killed while it did',
-          'When no other "sluice passwd" is running, remove this lock file and try again.',
-        );
-      }
-      await sleep(LOCK_RETRY_MS);
-    }
-  }
-}
-
-/** Root may edit the file of the broker's own user, who must still be able to read it afterwards. */
-function keepOwnerAndMode(descriptor: number, before: Stats, path: string): void {
-  try {
-    if (before.uid !== process.getuid?.() || before.gid !== process.getgid?.()) {
-      fchownSync(descriptor, before.uid, before.gid);
-    }
-  } catch {
-    throw new ConfigError(
-      path,
-      'its owner and group cannot be kept',
-      'Run the command as the owner of the file.',
-    );
-  }
-  fchmodSync(descriptor, before.mode & 0o660);
-}
-
-function syncDirectory(path: string): void {
-  const descriptor = openSync(path, constants.O_RDONLY);
-  try {
-    fsyncSync(descriptor);
-  } finally {
-    closeSync(descriptor);
-  }
 }
