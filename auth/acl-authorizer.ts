@@ -1,16 +1,16 @@
 /** Says what a client may do: by the rules of an ACL file, or, without one, everything but writing to `$SYS`. */
 import type { Action, Authorizer, Identity } from '../src/interfaces/auth.ts';
-import { filterCovers, filtersOverlap, topicMatches } from '../src/topics/names.ts';
-import { type AclRules, type ClientRule, PUBLISH, SUBSCRIBE } from './acl-rules.ts';
-import { intersectFilters } from './filter-intersection.ts';
+import { decide, isSystemTopic, SYSTEM_RULE } from './acl-decision.ts';
+import { type AclRule, type AclRules, type ClientRule, PUBLISH, SUBSCRIBE } from './acl-rules.ts';
 
-/** `$SYS` is the broker's own to write, whatever a rule says. */
-function isSystemTopic(topic: string): boolean {
-  return topic.startsWith('$SYS') && (topic.length === 4 || topic[4] === '/');
+/** An authorizer that can name the rule it went by. */
+export interface RuleAuthorizer extends Authorizer {
+  /** The rule that decides; null: none fits, which denies. */
+  decide(identity: Identity, action: Action, topic: string): ClientRule | null;
 }
 
 /** First rule that fits decides; none denies. */
-export class AclAuthorizer implements Authorizer {
+export class AclAuthorizer implements RuleAuthorizer {
   #rules: AclRules;
   #generation = 0;
   /** Rules filled in per client. Keyed by the identity object, so it lives exactly as long as its client does. */
@@ -36,14 +36,11 @@ export class AclAuthorizer implements Authorizer {
    * client (the rules are filled in once per object) and may cache answers while `generation` stays the same.
    */
   may(identity: Identity, action: Action, topic: string): boolean {
-    if (action === 'publish' && isSystemTopic(topic)) return false;
-    const rules = this.#rulesFor(identity);
-    if (action === 'subscribe') return maySubscribe(rules, topic);
-    const wanted = action === 'publish' ? PUBLISH : SUBSCRIBE;
-    for (const rule of rules) {
-      if ((rule.actions & wanted) !== 0 && topicMatches(rule.filter, topic)) return rule.allow;
-    }
-    return false;
+    return this.decide(identity, action, topic)?.allow ?? false;
+  }
+
+  decide(identity: Identity, action: Action, topic: string): ClientRule | null {
+    return decide(this.#rulesFor(identity), action, topic);
   }
 
   #rulesFor(identity: Identity): readonly ClientRule[] {
@@ -55,38 +52,25 @@ export class AclAuthorizer implements Authorizer {
   }
 }
 
-/**
- * Whether some topic that `filter` selects may be received. False is always right: every overlap with an allow rule
- * lies inside one earlier deny. True may be generous where only several denies together cover an overlap; delivery
- * is checked message by message.
- */
-function maySubscribe(rules: readonly ClientRule[], filter: string): boolean {
-  const denied: string[] = [];
-  for (const rule of rules) {
-    if ((rule.actions & SUBSCRIBE) === 0) continue;
-    if (!filtersOverlap(rule.filter, filter)) continue;
-    if (!rule.allow) {
-      if (filterCovers(rule.filter, filter)) return false;
-      denied.push(rule.filter);
-    } else if (!isDenied(denied, rule.filter, filter)) {
-      return true;
-    }
-  }
-  return false;
-}
-
-/** Whether one of the earlier denies covers all that `allowed` and `filter` select together. */
-function isDenied(denied: readonly string[], allowed: string, filter: string): boolean {
-  if (denied.length === 0) return false;
-  const common = intersectFilters(allowed, filter);
-  return common === null || denied.some((deny) => filterCovers(deny, common));
-}
+/** What stands in for the rules where there are none. */
+const OPEN_RULE: AclRule = Object.freeze({
+  subject: Object.freeze({ kind: 'all' }),
+  allow: true,
+  actions: PUBLISH | SUBSCRIBE,
+  filter: '#',
+  line: 0,
+  text: 'without an ACL file everything is allowed',
+});
 
 /** For a broker without an ACL file: whoever is logged in may do anything but write to `$SYS`. */
-export class OpenAuthorizer implements Authorizer {
+export class OpenAuthorizer implements RuleAuthorizer {
   readonly generation = 0;
 
-  may(_identity: Identity, action: Action, topic: string): boolean {
-    return action !== 'publish' || !isSystemTopic(topic);
+  may(identity: Identity, action: Action, topic: string): boolean {
+    return this.decide(identity, action, topic).allow;
+  }
+
+  decide(_identity: Identity, action: Action, topic: string): ClientRule {
+    return action === 'publish' && isSystemTopic(topic) ? SYSTEM_RULE : OPEN_RULE;
   }
 }

@@ -13,6 +13,7 @@ import { ConfigError } from '../src/errors.ts';
 import { DEFAULT_LIMITS } from '../src/limits.ts';
 import { isValidTopicFilter } from '../src/topics/names.ts';
 import { type AclRule, AclRules, PUBLISH, SUBSCRIBE, type Subject } from './acl-rules.ts';
+import { LineFaults } from './bad-lines.ts';
 import { hasControlCharacter, readGuardedFile, splitLines } from './guarded-file.ts';
 
 /** 16 MiB, some 400 000 rules: read and parsed in one go. */
@@ -26,6 +27,8 @@ const ACTIONS: ReadonlyMap<string, number> = new Map([
   ['all', PUBLISH | SUBSCRIBE],
 ]);
 
+const ALL: Subject = Object.freeze({ kind: 'all' });
+
 export interface AclFileOptions {
   /** Skips the check that only owner and group may write the file. */
   readonly allowUnsafeModes?: boolean;
@@ -36,41 +39,127 @@ export interface AclFileOptions {
  * @throws ConfigError naming file and line; nothing of a file with an error is used
  */
 export function readAclFile(path: string, options: AclFileOptions = {}): AclRules {
+  return rulesOf(readAclText(path, options));
+}
+
+/**
+ * Reads and checks the whole file, for those who want to know its lines.
+ * @throws ConfigError naming file and line; BadLines where several lines are wrong
+ */
+export function readAclText(path: string, options: AclFileOptions = {}): AclText {
   const text = readGuardedFile(path, {
     fileBytesMax: FILE_BYTES_MAX,
     forbiddenMode: options.allowUnsafeModes === true ? 0 : 0o002,
     modeRemedy: `Run "chmod o-w ${path}".`,
   });
-  return parseAcl(text, path);
+  return parseAclText(text, path);
 }
 
 /**
  * Parses the text of an ACL file.
  * @param path only for errors
- * @throws ConfigError naming file and line
+ * @throws ConfigError naming file and line; BadLines where several lines are wrong
  */
 export function parseAcl(text: string, path: string): AclRules {
-  const rules: AclRule[] = [];
+  return rulesOf(parseAclText(text, path));
+}
+
+/** The rules of a file as the broker applies them. */
+export function rulesOf({ rules, members }: AclText): AclRules {
   const groupsOf = new Map<string, Set<string>>();
-  let subject: Subject | null = null;
-  for (const [index, raw] of splitLines(text).entries()) {
-    const where = `${path}:${index + 1}`;
-    const line = raw.trim();
-    if (line === '' || line.startsWith('#')) continue;
-    if (hasControlCharacter(line, true)) {
-      throw new ConfigError(where, 'the line has a control character', 'Write printable text.');
-    }
-    const [word, rest] = cut(line);
-    if (word === 'allow' || word === 'deny') {
-      rules.push({ ...parseRule(rest, where), allow: word === 'allow', subject: inside(subject, where) });
-    } else if (word === 'member' || word === 'members') {
-      const group = groupName(subject, where);
-      for (const username of memberNames(word, rest, where)) join(groupsOf, username, group);
-    } else {
-      subject = parseSubject(word, rest, where);
-    }
+  for (const { username, group } of members) {
+    const groups = groupsOf.get(username);
+    if (groups === undefined) groupsOf.set(username, new Set([group]));
+    else groups.add(group);
   }
   return new AclRules(rules, groupsOf);
+}
+
+/** The head of a section. */
+export interface Section {
+  readonly subject: Subject;
+  readonly line: number;
+}
+
+/** One name of a `members` or `member` line. */
+export interface Member {
+  readonly group: string;
+  readonly username: string;
+  readonly line: number;
+}
+
+/** What stands in an ACL file, line by line. */
+export interface AclText {
+  readonly rules: readonly AclRule[];
+  readonly members: readonly Member[];
+  readonly sections: readonly Section[];
+}
+
+/**
+ * Parses the text of an ACL file, for those who want to know its lines.
+ * @param path only for errors
+ * @throws ConfigError naming file and line; BadLines where several lines are wrong
+ */
+export function parseAclText(text: string, path: string): AclText {
+  const parser = new AclParser(path);
+  const faults = new LineFaults(path);
+  for (const [index, raw] of splitLines(text).entries()) {
+    const line = raw.trim();
+    if (line === '' || line.startsWith('#')) continue;
+    try {
+      parser.take(line, index + 1);
+    } catch (error) {
+      faults.add(error);
+      if (faults.full) break;
+    }
+  }
+  faults.throwIfAny();
+  return parser;
+}
+
+/** Takes a file line by line. */
+class AclParser implements AclText {
+  readonly rules: AclRule[] = [];
+  readonly members: Member[] = [];
+  readonly sections: Section[] = [];
+  readonly #path: string;
+  /** Null before the first section; unknown after a line that may have been meant to begin one. */
+  #subject: Subject | null | 'unknown' = null;
+
+  constructor(path: string) {
+    this.#path = path;
+  }
+
+  /** @throws ConfigError */
+  take(text: string, line: number): void {
+    const where = `${this.#path}:${line}`;
+    if (hasControlCharacter(text, true)) {
+      throw new ConfigError(where, 'the line has a control character', 'Write printable text.');
+    }
+    const [word, rest] = cut(text);
+    if (word === 'allow' || word === 'deny') this.#takeRule(word === 'allow', rest, text, line, where);
+    else if (word === 'member' || word === 'members') this.#takeMembers(word, rest, line, where);
+    else this.#takeSection(word, rest, line, where);
+  }
+
+  #takeRule(allow: boolean, rest: string, text: string, line: number, where: string): void {
+    const rule = parseRule(rest, where);
+    const subject = this.#subject === 'unknown' ? ALL : inside(this.#subject, where);
+    this.rules.push({ subject, allow, actions: rule.actions, filter: rule.filter, line, text });
+  }
+
+  #takeMembers(word: 'member' | 'members', rest: string, line: number, where: string): void {
+    const group = this.#subject === 'unknown' ? '' : groupName(this.#subject, where);
+    for (const username of memberNames(word, rest, where)) this.members.push({ group, username, line });
+  }
+
+  #takeSection(word: string, name: string, line: number, where: string): void {
+    // Set first: one bad head must not make every line under it bad as well.
+    this.#subject = 'unknown';
+    const subject = parseSubject(word, name, where);
+    this.#subject = subject;
+    this.sections.push({ subject, line });
+  }
 }
 
 /** The first word and the rest, without the blanks between them. */
@@ -163,12 +252,6 @@ function groupName(subject: Subject | null, where: string): string {
 function memberNames(word: 'member' | 'members', rest: string, where: string): string[] {
   if (rest === '') throw new ConfigError(where, 'no member is named', 'Write members alice bob.');
   return word === 'member' ? [rest] : rest.split(/\s+/);
-}
-
-function join(groupsOf: Map<string, Set<string>>, username: string, group: string): void {
-  const groups = groupsOf.get(username) ?? new Set();
-  groups.add(group);
-  groupsOf.set(username, groups);
 }
 
 /** Text from the file for an error message: short, and nothing that moves a terminal's cursor or turns its text. */

@@ -5,7 +5,19 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { AclAuthorizer } from '../../auth/acl-authorizer.ts';
 import { parseAcl, readAclFile } from '../../auth/acl-file.ts';
+import { BadLines, problemsOf } from '../../auth/bad-lines.ts';
 import { ConfigError } from '../../src/errors.ts';
+
+/** What the action throws, which must be a ConfigError. */
+function faultOf(action: () => unknown): ConfigError {
+  try {
+    action();
+  } catch (error) {
+    assert.ok(error instanceof ConfigError);
+    return error;
+  }
+  assert.fail('nothing was thrown');
+}
 
 describe('The ACL file', () => {
   const dir = mkdtempSync(join(tmpdir(), 'sluice-acl-'));
@@ -48,6 +60,29 @@ describe('The ACL file', () => {
     });
   }
 
+  it('names every line that is wrong, but no line that is wrong only because of another', () => {
+    const text =
+      'usr alice\nallow all #\nmembers bob\nall\nallow fly #\ngroup\nmembers x\nallow all a\ndeny all #/a';
+    const error = faultOf(() => parseAcl(text, 'acl'));
+    assert.ok(error instanceof BadLines);
+    assert.deepEqual(
+      error.problems.map(({ where }) => where),
+      ['acl:1', 'acl:5', 'acl:6', 'acl:9'],
+    );
+    assert.match(error.message, /^acl: 4 lines cannot be used\. Correct each of them:\n {2}acl:1: "usr"/);
+    for (const { remedy } of error.problems) assert.notEqual(remedy, '');
+  });
+
+  it('names twenty lines that are wrong and counts the rest, up to ten thousand', () => {
+    const error = faultOf(() => parseAcl('x\n'.repeat(21), 'acl'));
+    const problems = problemsOf(error);
+    assert.equal(problems.length, 21);
+    assert.equal(problems[19].where, 'acl:20');
+    assert.match(problems[20].message, /^acl: 1 more line cannot be used/);
+    const many = problemsOf(faultOf(() => parseAcl('x\n'.repeat(20_000), 'acl')));
+    assert.match(many[20].message, /^acl: at least 9980 more lines cannot be used/);
+  });
+
   it('does not print what would move the cursor or turn the text of a terminal', () => {
     assert.throws(
       () => parseAcl('\u202eevil', 'acl'),
@@ -73,6 +108,11 @@ describe('The ACL file', () => {
     readAclFile(path);
     writeFileSync(path, Buffer.from('all\n\nallow all \xff\n', 'latin1'));
     assert.throws(() => readAclFile(path), { where: `${path}:3` });
+    writeFileSync(path, Buffer.from('all\n\xff\nallow all a\nallow all \xfc', 'latin1'));
+    assert.deepEqual(
+      problemsOf(faultOf(() => readAclFile(path))).map(({ where }) => where),
+      [`${path}:2`, `${path}:4`],
+    );
     assert.throws(() => readAclFile(join(dir, 'none')), { message: /does not exist/ });
   });
 
