@@ -1,6 +1,8 @@
 /** Reads a file that decides who gets in: bounded, regular, with safe permissions, in valid UTF-8, or not at all. */
+import { isUtf8 } from 'node:buffer';
 import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
 import { ConfigError } from '../src/errors.ts';
+import { LineFaults } from './bad-lines.ts';
 
 export interface GuardOptions {
   /** A larger file is refused before it is read. */
@@ -13,18 +15,15 @@ export interface GuardOptions {
 
 /**
  * The whole text of the file, without a byte order mark.
- * @throws ConfigError that names the file (and the line, for bytes that are not UTF-8) and what would be right
+ * @throws ConfigError that names the file (and the line, for bytes that are not UTF-8) and what would be right; BadLines where
+ *   several lines are not
  */
 export function readGuardedFile(path: string, options: GuardOptions): string {
-  const bytes = readBytes(path, options);
+  const bytes = readGuardedBytes(path, options);
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes);
   } catch {
-    throw new ConfigError(
-      `${path}:${firstBadLine(bytes)}`,
-      'the line is not valid UTF-8',
-      'Save the file in UTF-8.',
-    );
+    throw badUtf8(bytes, path);
   }
 }
 
@@ -44,7 +43,11 @@ export function hasControlCharacter(text: string, allowTab = false): boolean {
   return false;
 }
 
-function readBytes(path: string, options: GuardOptions): Buffer {
+/**
+ * The bytes of the file, whatever they are.
+ * @throws ConfigError that names the file and what would be right
+ */
+export function readGuardedBytes(path: string, options: GuardOptions): Buffer {
   let descriptor: number;
   try {
     // Non-blocking, or a named pipe in the file's place would stop the process until someone writes to it.
@@ -87,17 +90,19 @@ function unreadable(path: string, error: unknown): ConfigError {
   );
 }
 
-function firstBadLine(bytes: Buffer): number {
+/** Names the lines that are not valid UTF-8. */
+function badUtf8(bytes: Buffer, path: string): ConfigError {
+  const faults = new LineFaults(path);
   let line = 1;
-  for (let start = 0; start < bytes.length; line++) {
+  for (let start = 0; start < bytes.length && !faults.full; line++) {
     const newline = bytes.indexOf(10, start);
     const end = newline === -1 ? bytes.length : newline;
-    try {
-      new TextDecoder('utf-8', { fatal: true }).decode(bytes.subarray(start, end));
-    } catch {
-      return line;
+    if (!isUtf8(bytes.subarray(start, end))) {
+      faults.add(
+        new ConfigError(`${path}:${line}`, 'the line is not valid UTF-8', 'Save the file in UTF-8.'),
+      );
     }
     start = end + 1;
   }
-  return line;
+  return faults.error!;
 }

@@ -1,12 +1,13 @@
 /** Lets clients in by user name and password, and tells nobody which of the two was wrong. */
 import { createHmac, randomBytes } from 'node:crypto';
 import type { Attempt, Authenticator, Verdict } from '../src/interfaces/auth.ts';
-import { HashQueue } from './hash-queue.ts';
+import { type HashPlace, HashQueue } from './hash-queue.ts';
 import type { PasswordUsers } from './password-file.ts';
 import {
   currentDecoy,
   decoyOf,
   describeHash,
+  hashMemoryKib,
   isCurrentHash,
   PASSWORD_BYTES_MAX,
   PasswordHasher,
@@ -19,6 +20,8 @@ export interface PasswordAuthenticatorOptions {
   readonly allowAnonymous: boolean;
   /** One for the process, shared between listeners; a new one by default. */
   readonly queue?: HashQueue;
+  /** Whose turn in the queue an attempt takes, and before whom; by default its address's, all alike. */
+  readonly placeOf?: (attempt: Attempt) => HashPlace;
   /** Shared likewise; whoever made it closes it. */
   readonly hasher?: Pick<PasswordHasher, 'verify'>;
   /** Told once per user and load when the right password met a hash of an old scheme or cost. */
@@ -26,6 +29,7 @@ export interface PasswordAuthenticatorOptions {
 }
 
 const REFUSED: Verdict = Object.freeze({ ok: false, reason: 'bad-credentials' });
+const UNKNOWN: Verdict = Object.freeze({ ok: false, reason: 'unknown-user' });
 const BUSY: Verdict = Object.freeze({ ok: false, reason: 'busy' });
 const ANONYMOUS: Verdict = Object.freeze({ ok: true, username: null });
 
@@ -33,6 +37,7 @@ const ANONYMOUS: Verdict = Object.freeze({ ok: true, username: null });
 export class PasswordAuthenticator implements Authenticator {
   readonly #allowAnonymous: boolean;
   readonly #queue: HashQueue;
+  readonly #placeOf: (attempt: Attempt) => HashPlace;
   readonly #hasher: Pick<PasswordHasher, 'verify'>;
   readonly #onRehashWanted: (username: string) => void;
   readonly #decoyKey = randomBytes(32);
@@ -43,6 +48,7 @@ export class PasswordAuthenticator implements Authenticator {
   constructor(options: PasswordAuthenticatorOptions) {
     this.#allowAnonymous = options.allowAnonymous;
     this.#queue = options.queue ?? new HashQueue();
+    this.#placeOf = options.placeOf ?? (({ peer }) => ({ address: peer.address, rank: 0 }));
     this.#hasher = options.hasher ?? new PasswordHasher();
     this.#onRehashWanted = options.onRehashWanted ?? (() => {});
     this.#users = options.users;
@@ -57,23 +63,26 @@ export class PasswordAuthenticator implements Authenticator {
   }
 
   /**
-   * Decides on an attempt. What needs no hash is answered at once, and never depends on whether the user exists;
-   * everything else costs one hash computation for known and unknown users alike.
+   * Decides on an attempt. What needs no hash is answered at once; everything else costs one hash computation, for known and
+   * unknown users alike. Who is not in the file is an `unknown-user`, so that a chain can ask others.
    */
   authenticate(attempt: Attempt): Verdict | Promise<Verdict> {
     const { username, password } = attempt;
-    if (username === null) return this.#allowAnonymous ? ANONYMOUS : REFUSED;
-    if (password === null || password.length > PASSWORD_BYTES_MAX) return REFUSED;
-    const decoy = this.#decoyFor(username);
+    if (username === null) return this.#allowAnonymous ? ANONYMOUS : UNKNOWN;
     const known = this.#users.get(username);
+    if (password === null || password.length > PASSWORD_BYTES_MAX)
+      return known === undefined ? UNKNOWN : REFUSED;
+    const decoy = this.#decoyFor(username);
     const stored = known ?? decoy;
-    const check = this.#queue.offer(() => this.#hasher.verify(password, stored));
+    const turn = { ...this.#placeOf(attempt), memoryKib: hashMemoryKib(stored) };
+    const check = this.#queue.offer(turn, () => this.#hasher.verify(password, stored));
     if (check === null) return BUSY;
-    return check.then((fits) => this.#conclude(username, known, fits));
+    return check.then((fits) => (fits === null ? BUSY : this.#conclude(username, known, fits)));
   }
 
   #conclude(username: string, known: StoredHash | undefined, fits: boolean): Verdict {
-    if (!fits || known === undefined || this.#users.get(username)?.text !== known.text) return REFUSED;
+    if (known === undefined) return UNKNOWN;
+    if (!fits || this.#users.get(username)?.text !== known.text) return REFUSED;
     if (!isCurrentHash(known) && !this.#rehashTold.has(username)) {
       this.#rehashTold.add(username);
       this.#onRehashWanted(username);

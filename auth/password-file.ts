@@ -1,5 +1,6 @@
 /** The password file: one `user:hash` a line, as mosquitto_passwd writes it; `#` lines and blank lines are skipped. */
 import { ConfigError } from '../src/errors.ts';
+import { LineFaults } from './bad-lines.ts';
 import { hasControlCharacter, readGuardedFile, splitLines } from './guarded-file.ts';
 import { parseHash, type StoredHash } from './password-hash.ts';
 
@@ -15,13 +16,13 @@ export interface PasswordFileOptions {
 export const PASSWORD_FILE_BYTES_MAX = 67_108_864;
 
 /**
- * Reads and checks the whole file. It must be readable and writable by its owner and group at most.
+ * Reads and checks the whole file. It must be readable and writable by its owner at most.
  * @throws ConfigError naming file and line; nothing of a file with an error is used
  */
 export function readPasswordFile(path: string, options: PasswordFileOptions = {}): PasswordUsers {
   const text = readGuardedFile(path, {
     fileBytesMax: PASSWORD_FILE_BYTES_MAX,
-    forbiddenMode: options.allowUnsafeModes === true ? 0 : 0o007,
+    forbiddenMode: options.allowUnsafeModes === true ? 0 : 0o077,
     modeRemedy: `Run "chmod 600 ${path}".`,
   });
   return parsePasswordFile(text, path);
@@ -30,22 +31,32 @@ export function readPasswordFile(path: string, options: PasswordFileOptions = {}
 /**
  * Parses the text of a password file.
  * @param path only for errors
- * @throws ConfigError naming file and line
+ * @throws ConfigError naming file and line; BadLines where several lines are wrong
  */
 export function parsePasswordFile(text: string, path: string): PasswordUsers {
   const users = new Map<string, StoredHash>();
   const lineOf = new Map<string, number>();
-  for (const [index, line] of splitLines(text).entries()) {
-    const where = `${path}:${index + 1}`;
+  const faults = new LineFaults(path);
+  const take = (line: string, number: number): void => {
+    const where = `${path}:${number}`;
     const username = userOfLine(line, where);
-    if (username === null) continue;
+    if (username === null) return;
     const earlier = lineOf.get(username);
     if (earlier !== undefined) {
       throw new ConfigError(where, `this user is already on line ${earlier}`, 'Remove one of the two lines.');
     }
-    lineOf.set(username, index + 1);
+    lineOf.set(username, number);
     users.set(username, parseHash(line.slice(username.length + 1), where));
+  };
+  for (const [index, line] of splitLines(text).entries()) {
+    try {
+      take(line, index + 1);
+    } catch (error) {
+      faults.add(error);
+      if (faults.full) break;
+    }
   }
+  faults.throwIfAny();
   return users;
 }
 

@@ -17,10 +17,11 @@ import {
   parseSha512,
   type Sha512Hash,
 } from './mosquitto-hash.ts';
+import { deriveScram, parseScram, type ScramHash } from './scram-hash.ts';
 import { type CryptHash, looksLikeCrypt, parseCrypt } from './sha512-crypt.ts';
 import { CryptThread } from './sha512-crypt-thread.ts';
 
-export type StoredHash = Argon2idHash | Pbkdf2Hash | Sha512Hash | CryptHash;
+export type StoredHash = Argon2idHash | Pbkdf2Hash | Sha512Hash | CryptHash | ScramHash;
 
 /** Longer ones are never stored, so they are always wrong; crypt's work grows with the square of the length. */
 export const PASSWORD_BYTES_MAX = 1_024;
@@ -33,17 +34,22 @@ export const PASSWORD_BYTES_MAX = 1_024;
 export function parseHash(text: string, where: string): StoredHash {
   if (text.startsWith('$argon2id$')) return parseArgon2id(text, where);
   if (text.startsWith('$7$')) return parsePbkdf2(text, where);
+  if (text.startsWith('$scram-sha-256$')) return parseScram(text, where);
   if (text.startsWith('$6$'))
     return looksLikeCrypt(text) ? parseCrypt(text, where) : parseSha512(text, where);
   throw new ConfigError(
     where,
     'the password is not stored as a hash of a known scheme',
-    'Known are $argon2id$, $7$ and $6$ (mosquitto_passwd, crypt); make one with "sluice passwd set".',
+    'Known are $argon2id$, $scram-sha-256$, $7$ and $6$ (mosquitto_passwd, crypt); make one with "sluice passwd set".',
   );
 }
 
-/** Whether the hash has today's scheme and parameters. When not, the next occasion to hash anew should be taken. */
+/**
+ * Whether the hash has today's scheme and parameters. When not, the next occasion to hash anew should be taken.
+ * A SCRAM line is somebody's choice: a better hash would take the SCRAM login away.
+ */
 export function isCurrentHash(stored: StoredHash): boolean {
+  if (stored.scheme === 'scram-sha-256') return true;
   return stored.scheme === 'argon2id' && isCurrentArgon2id(stored);
 }
 
@@ -58,7 +64,14 @@ export function describeHash(stored: StoredHash): string {
       return `sha512-crypt rounds=${stored.rounds}`;
     case 'sha512':
       return 'sha512';
+    case 'scram-sha-256':
+      return `scram-sha-256 i=${stored.iterations}`;
   }
+}
+
+/** Memory that checking a password against it takes, in KiB; 0: next to none. */
+export function hashMemoryKib(stored: StoredHash): number {
+  return stored.scheme === 'argon2id' ? stored.memoryKib : 0;
 }
 
 /** A hash that costs as much to check as `stored` and fits no password. */
@@ -126,6 +139,8 @@ export class PasswordHasher {
         return deriveSha512(stored, password);
       case 'sha512-crypt':
         return this.#crypt.digest(password, stored.salt, stored.rounds);
+      case 'scram-sha-256':
+        return deriveScram(stored, password);
     }
   }
 }

@@ -12,6 +12,8 @@ export interface WatchedFileOptions<T> {
   readonly onError: (error: Error) => void;
   /** How often the file's state is looked at where no change is announced (network file systems, symbolic links). */
   readonly pollMs?: number;
+  /** Whether the file is only polled: for a folder in which others write all the time. */
+  readonly pollOnly?: boolean;
   /** How long a file must be quiet before it is read, so that it is not caught half written. */
   readonly quietMs?: number;
 }
@@ -54,7 +56,7 @@ export class WatchedFile<T> {
     this.#started = true;
     const interval = this.#options.pollMs ?? POLL_MS;
     watchFile(this.#path, { interval, persistent: false }, this.#touched);
-    this.#watchDirectory();
+    if (this.#options.pollOnly !== true) this.#watchDirectory();
     // The file may have changed between the first reading and now.
     this.#schedule();
   }

@@ -1,97 +1,96 @@
-/** Who gets in and what they may do, from the files the configuration names; both are read again when they change. */
+/** Who gets in and what they may do, from what the configuration names; files are read again when they change. */
 
-import { AclAuthorizer, OpenAuthorizer } from '../auth/acl-authorizer.ts';
+import { AclAuthorizer, OpenAuthorizer, type RuleAuthorizer } from '../auth/acl-authorizer.ts';
 import { readAclFile } from '../auth/acl-file.ts';
-import { PasswordAuthenticator } from '../auth/password-authenticator.ts';
-import { readPasswordFile } from '../auth/password-file.ts';
+import type { Bans } from '../auth/bans.ts';
+import { GrantsAuthorizer } from '../auth/grants.ts';
+import { ListenerAuthorizer } from '../auth/listener-authorizer.ts';
 import { PasswordHasher } from '../auth/password-hash.ts';
-import { WatchedFile } from '../auth/watched-file.ts';
+import type { TicketEndpoint } from '../auth/ticket-endpoint.ts';
+import { doorAuth } from '../config/auth.ts';
 import type { Config } from '../config/types.ts';
 import type { Authenticator, Authorizer } from '../src/interfaces/auth.ts';
+import type { Clock } from '../src/interfaces/clock.ts';
 import type { Log } from '../src/interfaces/log.ts';
+import { openShadow } from './acl-shadow.ts';
+import { Guards } from './guards.ts';
+import { openLogins } from './logins.ts';
+import { openTicketEndpoint } from './ticket-endpoint.ts';
+import { WatchedFiles } from './watched-files.ts';
 
-/** One watched file, whatever it holds. */
-interface Watched {
-  readonly name: string;
-  readonly path: string;
-  readonly file: Pick<WatchedFile<unknown>, 'reload' | 'start' | 'stop'>;
-}
+type AccessConfig = Pick<Config, 'auth' | 'listeners' | 'throttle' | 'bans' | 'flapping'>;
 
 export class Access {
   readonly authenticator: Authenticator;
   readonly authorizer: Authorizer;
-  readonly #log: Log;
+  readonly bans: Bans;
+  readonly #files: WatchedFiles;
   readonly #hasher = new PasswordHasher();
-  readonly #watched: Watched[] = [];
+  readonly #log: Log;
+  readonly #ticketEndpoint: TicketEndpoint | null;
 
   /** Reads the files. Throws ConfigError, with the line, when one cannot be used. */
-  constructor(auth: Config['auth'], log: Log) {
+  constructor(config: AccessConfig, log: Log, clock: Clock) {
     this.#log = log;
-    this.authenticator = this.#openPasswords(auth);
-    this.authorizer = this.#openRules(auth);
-    for (const { file } of this.#watched) file.start();
+    this.#files = new WatchedFiles(log);
+    const files = this.#files;
+    const guards = new Guards(config, { files, log, clock });
+    const placeOf = guards.placeOf.bind(guards);
+    this.authenticator = guards.before(
+      openLogins(config, { files, hasher: this.#hasher, log, clock, placeOf }),
+    );
+    this.bans = guards.bans;
+    this.authorizer = new GrantsAuthorizer(openRules(config, files, log));
+    this.#ticketEndpoint = openTicketEndpoint(config.auth, { files, log, clock });
+    files.start();
   }
 
-  /** Reads both files now. What cannot be used is logged, the old content stays in force, and its name is returned. */
+  /** Opens what makes tickets, where that is asked for. Rejects with ConfigError when its port cannot be had. */
+  async listen(): Promise<void> {
+    const url = await this.#ticketEndpoint?.listen();
+    if (url !== undefined) this.#log.info('ticket_endpoint.open', { url });
+  }
+
+  /** Reads all files now. What cannot be used is logged, the old content stays in force, and its name is returned. */
   reload(): string[] {
-    const kept: string[] = [];
-    for (const { name, path, file } of this.#watched) {
-      const result = file.reload();
-      if (result.ok) continue;
-      this.#refused(name, path, result.error);
-      kept.push(name);
-    }
-    return kept;
+    return this.#files.reload();
   }
 
   async close(): Promise<void> {
-    for (const { file } of this.#watched) file.stop();
+    await this.#ticketEndpoint?.close();
+    this.#files.stop();
     await this.#hasher.close();
   }
+}
 
-  #openPasswords(auth: Config['auth']): Authenticator {
-    const path = auth.passwordFile;
-    // Nobody has a name here: what a client says about itself is not checked, so it is not believed either.
-    if (path === null) return { authenticate: () => ({ ok: true, username: null }) };
-    const watched = new WatchedFile(path, {
-      read: readPasswordFile,
-      onChange: (users) => {
-        passwords.replaceUsers(users);
-        this.#log.info('passwords.loaded', { file: path, users: users.size });
-      },
-      onError: (error) => this.#refused('passwords', path, error),
-    });
-    const passwords = new PasswordAuthenticator({
-      users: watched.current,
-      allowAnonymous: auth.allowAnonymous,
-      hasher: this.#hasher,
-      onRehashWanted: (username) => this.#log.info('passwords.rehash_wanted', { file: path, username }),
-    });
-    this.#watched.push({ name: 'passwords', path, file: watched });
-    return passwords;
+/** The rules of each listener; those with the same file share them. */
+function openRules(
+  { auth, listeners }: Pick<Config, 'auth' | 'listeners'>,
+  files: WatchedFiles,
+  log: Log,
+): Authorizer {
+  const byFile = new Map<string | null, RuleAuthorizer>();
+  const rulesOf = (path: string | null): RuleAuthorizer => {
+    const known = byFile.get(path);
+    if (known !== undefined) return known;
+    const made = path === null ? new OpenAuthorizer() : openAcl(path, files);
+    byFile.set(path, made);
+    return made;
+  };
+  const rules = rulesOf(auth.aclFile);
+  const { aclFile, aclShadowFile } = auth;
+  const main = aclShadowFile === null ? rules : openShadow(rules, { aclFile, aclShadowFile }, files, log);
+  const byDoor = new Map<string, Authorizer>();
+  for (const { url, auth: own } of listeners) {
+    if (own?.aclFile !== undefined) byDoor.set(url, rulesOf(doorAuth(auth, own).aclFile));
   }
+  return byDoor.size === 0 ? main : new ListenerAuthorizer(main, byDoor);
+}
 
-  #openRules(auth: Config['auth']): Authorizer {
-    const path = auth.aclFile;
-    if (path === null) return new OpenAuthorizer();
-    const watched = new WatchedFile(path, {
-      read: readAclFile,
-      onChange: (rules) => {
-        authorizer.replaceRules(rules);
-        this.#log.info('acl.loaded', { file: path });
-      },
-      onError: (error) => this.#refused('acl', path, error),
-    });
-    const authorizer = new AclAuthorizer(watched.current);
-    this.#watched.push({ name: 'acl', path, file: watched });
-    return authorizer;
-  }
-
-  #refused(name: string, path: string, error: Error): void {
-    this.#log.error(`${name}.refused`, {
-      file: path,
-      problem: error.message,
-      kept: 'what was loaded before',
-    });
-  }
+function openAcl(path: string, files: WatchedFiles): RuleAuthorizer {
+  const rules = files.open({ name: 'acl', path, read: readAclFile }, (changed) => {
+    authorizer.replaceRules(changed);
+  });
+  const authorizer = new AclAuthorizer(rules);
+  return authorizer;
 }

@@ -1,5 +1,7 @@
 /** `sluice passwd`: adds, changes, removes, lists and verifies users of a password file. */
+import { existsSync } from 'node:fs';
 import type { Command } from 'commander';
+import { problemsOf } from '../auth/bad-lines.ts';
 import { problemWithUsername, readPasswordFile } from '../auth/password-file.ts';
 import { checkEdit, editPasswordFile } from '../auth/password-file-edit.ts';
 import {
@@ -9,6 +11,7 @@ import {
   PasswordHasher,
   type StoredHash,
 } from '../auth/password-hash.ts';
+import { hashScram, prepareText } from '../auth/scram-hash.ts';
 import { ConfigError } from '../src/errors.ts';
 import { askHidden, askYesNo, Cancelled, type CommandIo, readFirstLine } from './password-prompt.ts';
 
@@ -23,6 +26,8 @@ export interface PasswdOptions {
   readonly password?: string | undefined;
   /** Read one line of standard input even where that is a terminal. */
   readonly stdin?: boolean | undefined;
+  /** `add`, `set`: store what SCRAM-SHA-256 needs instead of a hash. */
+  readonly scram?: boolean | undefined;
   /** `verify`: store a fresh hash in place of an old one without asking. */
   readonly rehash?: boolean | undefined;
 }
@@ -41,7 +46,8 @@ export async function passwdCommand(options: PasswdOptions, io: CommandIo): Prom
     if (error instanceof Cancelled) return PASSWD_EXIT.cancelled;
     // Errors of the file system carry a code; anything else is a defect and must be seen whole.
     if (!(error instanceof ConfigError) && (error as NodeJS.ErrnoException).code === undefined) throw error;
-    io.stderr.write(`sluice passwd: ${printable((error as Error).message)}\n`);
+    const problems = error instanceof ConfigError ? problemsOf(error) : [error as Error];
+    io.stderr.write(problems.map(({ message }) => `sluice passwd: ${printable(message)}\n`).join(''));
     return PASSWD_EXIT.failed;
   }
 }
@@ -65,9 +71,12 @@ export function registerPasswd(program: Command): void {
       );
   for (const action of ['add', 'set'] as const) {
     const what = action === 'add' ? 'add a new user' : 'change the password of a user';
-    withPassword(action, `${what} (asks twice, without echo)`).action((file, username, flags) =>
-      run({ ...flags, action, file, username }),
-    );
+    withPassword(action, `${what} (asks twice, without echo)`)
+      .option(
+        '--scram',
+        'store it for SCRAM-SHA-256 of MQTT 5, where the password itself is never sent; logging in by password works too',
+      )
+      .action((file, username, flags) => run({ ...flags, action, file, username }));
   }
   withPassword('verify', 'check a password: exit code 0 when it is right, 1 when not, 2 on errors')
     .option('--rehash', 'when it is right and its hash is of an old scheme or cost, store a fresh one')
@@ -107,6 +116,7 @@ async function store(
   options: PasswdOptions,
   io: CommandIo,
 ): Promise<number> {
+  if (options.scram === true) checkScramName(username);
   checkEdit(options.file, { kind, username });
   const password = await getPassword(options, io, true);
   if (password.length === 0 || password.length > PASSWORD_BYTES_MAX) {
@@ -116,9 +126,12 @@ async function store(
       `Choose one of 1 to ${PASSWORD_BYTES_MAX} bytes.`,
     );
   }
-  const hash = await new PasswordHasher().hash(password);
+  const losesScram = options.scram !== true && hasScram(options.file, username);
+  const hash = options.scram === true ? await hashScram(password) : await new PasswordHasher().hash(password);
   await editPasswordFile(options.file, { kind, username, hash });
   io.stdout.write(`${kind === 'add' ? 'Added' : 'Changed'} ${printable(username)}.\n`);
+  if (losesScram)
+    io.stdout.write('Logging in by SCRAM-SHA-256 is over for this user; "set --scram" brings it back.\n');
   return PASSWD_EXIT.done;
 }
 
@@ -182,6 +195,20 @@ async function getPassword(options: PasswdOptions, io: CommandIo, twice: boolean
     throw new ConfigError('password', 'the two do not agree', 'Run the command again.');
   }
   return password;
+}
+
+function hasScram(file: string, username: string): boolean {
+  if (!existsSync(file)) return false;
+  const stored = readPasswordFile(file, { allowUnsafeModes: true }).get(username);
+  return stored?.scheme === 'scram-sha-256';
+}
+
+/** A client prepares the name before it sends it; a line under another form of it would never be found. */
+function checkScramName(username: string): void {
+  const prepared = prepareText(username);
+  if (prepared === username) return;
+  const remedy = prepared === null ? 'Choose another name.' : `Write it as "${prepared}".`;
+  throw new ConfigError('user', 'SCRAM has another form of this name (SASLprep, RFC 4013)', remedy);
 }
 
 function requireUsername(username: string | undefined): string {

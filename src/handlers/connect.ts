@@ -2,13 +2,16 @@ import type { ConnectPacket } from '../codec/packets.ts';
 import { ReasonCode } from '../codec/reason-codes.ts';
 import { isValidUtf8 } from '../codec/utf8.ts';
 import type { Connection } from '../connection/connection.ts';
-import type { RefusalReason, Verdict } from '../interfaces/auth.ts';
+import type { Attempt, RefusalReason, Verdict } from '../interfaces/auth.ts';
 import { isValidTopicName } from '../topics/names.ts';
+import { EnhancedAuthentication } from './authenticate.ts';
 import { openSession } from './open-session.ts';
 import { refuseConnect } from './refuse-connect.ts';
 
 /** MQTT 3.1 allows a client id of 1 to 23 characters (3.1 section 3.1). */
 const CLIENT_ID_31_MAX = 23;
+
+const NO_DATA = new Uint8Array(0);
 
 const REASON_OF_VERDICT = {
   'bad-credentials': ReasonCode.BAD_USER_NAME_OR_PASSWORD,
@@ -34,6 +37,7 @@ const TEXT_OF_VERDICT: Record<RefusalReason, string> = {
 /**
  * A client wants in (MQTT 5.0 section 3.1). Checked first, then authenticated; until the verdict nothing that came
  * behind the CONNECT is looked at, and no other session is touched.
+ * A refused login is answered with CONNACK and the close [MQTT-4.12.0-4].
  */
 export function handleConnect(connection: Connection, packet: ConnectPacket): void {
   const { broker } = connection;
@@ -51,13 +55,12 @@ export function handleConnect(connection: Connection, packet: ConnectPacket): vo
   connection.state = 'authenticating';
   const { clientId, wire } = connection;
   const { username, password, protocolVersion } = packet;
-  const verdict = broker.authenticator.authenticate({
-    clientId,
-    username,
-    password,
-    protocolVersion,
-    peer: wire.peer,
-  });
+  const attempt = { clientId, username, password, protocolVersion, peer: wire.peer };
+  if (packet.properties.authenticationMethod !== undefined) {
+    beginExchange(connection, packet, assigned, attempt);
+    return;
+  }
+  const verdict = broker.authenticator.authenticate(attempt);
   if (!(verdict instanceof Promise)) {
     decide(connection, packet, assigned, verdict);
     return;
@@ -79,6 +82,30 @@ export function handleConnect(connection: Connection, packet: ConnectPacket): vo
     .catch((error: unknown) => connection.fail(error));
 }
 
+/** Enhanced authentication (section 4.12): the CONNECT is decided when the exchange ends. */
+function beginExchange(
+  connection: Connection,
+  packet: ConnectPacket,
+  assigned: boolean,
+  attempt: Attempt,
+): void {
+  const { authenticationMethod: method = '', authenticationData = NO_DATA } = packet.properties;
+  const exchange = connection.broker.authenticator.exchange?.(method, attempt) ?? null;
+  if (exchange === null) {
+    // [MQTT-4.12.0-1]
+    refuseConnect(
+      connection,
+      ReasonCode.BAD_AUTHENTICATION_METHOD,
+      'that authentication method is not known',
+    );
+    return;
+  }
+  connection.enhanced = new EnhancedAuthentication(connection, method);
+  connection.enhanced.begin(exchange, authenticationData, (verdict) =>
+    decide(connection, packet, assigned, verdict),
+  );
+}
+
 function decide(connection: Connection, packet: ConnectPacket, assigned: boolean, verdict: Verdict): void {
   if (!verdict.ok) {
     connection.broker.log.warn('auth.failed', { ...connection.logFields, reason: verdict.reason });
@@ -97,12 +124,11 @@ interface Objection {
 /** What is wrong with a CONNECT before anyone looks at who sends it; null: nothing. */
 function objection(connection: Connection, packet: ConnectPacket): Objection | null {
   const { door, broker } = connection;
-  const { protocolVersion, properties } = packet;
+  const { protocolVersion } = packet;
   if (!door.versions.includes(protocolVersion))
     return object(ReasonCode.UNSUPPORTED_PROTOCOL_VERSION, 'this listener does not speak that version');
-  if (broker.overConnectionsMax(connection)) return object(ReasonCode.QUOTA_EXCEEDED, 'too many connections');
-  if (properties.authenticationMethod !== undefined)
-    return object(ReasonCode.BAD_AUTHENTICATION_METHOD, 'no enhanced authentication is configured');
+  const noRoom = broker.admission.objectionTo(connection);
+  if (noRoom !== null) return noRoom;
   return objectionToClientId(connection, packet) ?? objectionToWill(connection, packet);
 }
 

@@ -38,6 +38,10 @@ export function dispatchPacket(
     handlePacket(connection, decode(connection, buffer, first, bodyStart, end));
     return;
   }
+  if (connection.state === 'authenticating') {
+    handleBeforeVerdict(connection, decode(connection, buffer, first, bodyStart, end));
+    return;
+  }
   if (connection.state !== 'new') return;
   // [MQTT-3.1.0-1] the first packet is a CONNECT
   if (first >> 4 !== PacketType.CONNECT)
@@ -55,6 +59,24 @@ function decode(
 ): Packet {
   const { version, door } = connection;
   return decodePacket(buffer, first, bodyStart, end, version, 'client', door.limits.userPropertiesMax);
+}
+
+/** [MQTT-3.1.2-30] while an enhanced authentication is under way, AUTH and DISCONNECT are all there is. */
+function handleBeforeVerdict(connection: Connection, packet: Packet): void {
+  switch (packet.type) {
+    case PacketType.AUTH:
+      handleAuth(connection, packet);
+      return;
+    case PacketType.DISCONNECT:
+      connection.endedBy = 'client';
+      connection.close(packet.reasonCode);
+      return;
+    default:
+      throw new ProtocolError(
+        ReasonCode.PROTOCOL_ERROR,
+        `packet type ${packet.type} before the authentication is over`,
+      );
+  }
 }
 
 /** True when it was an acknowledgement with reason code 0 and a packet identifier. */
@@ -105,7 +127,7 @@ function handlePacket(connection: Connection, packet: Packet): void {
       handleDisconnect(connection, packet);
       return;
     case PacketType.AUTH:
-      handleAuth();
+      handleAuth(connection, packet);
       return;
     case PacketType.CONNECT:
       // [MQTT-3.1.0-2]

@@ -109,6 +109,8 @@ function connackProperties(connection: Connection, packet: ConnectPacket, assign
     receiveMaximum: limits.receiveMaximum,
     maximumPacketSize: limits.packetBytesMax,
     topicAliasMaximum: limits.topicAliasMaximum,
+    // [MQTT-4.12.0-5] [MQTT-4.12.0-6]
+    ...connection.enhanced?.properties,
   };
   if (expiryOf(connection, packet) !== (packet.properties.sessionExpiryInterval ?? 0))
     properties.sessionExpiryInterval = expiryOf(connection, packet);

@@ -16,6 +16,7 @@ interface Granted {
 
 /** Adds subscriptions and answers with one code for each filter (MQTT 5.0 section 3.8). [MQTT-3.8.4-1] [MQTT-3.8.4-6] */
 export function handleSubscribe(connection: Connection, packet: SubscribePacket): void {
+  connection.takeFilters(packet.subscriptions.length);
   const identifier = packet.properties.subscriptionIdentifiers?.[0] ?? 0;
   if (identifier > 0 && !connection.door.limits.subscriptionIdentifiersAvailable)
     throw new ProtocolError(

@@ -72,9 +72,12 @@ export interface Exchange {
   next(data: Uint8Array): Step | Promise<Step>;
 }
 
-/** `data`: Authentication Data for the client; null: none. */
+/**
+ * `data`: Authentication Data for the client; null: none. `username`: who the client says it is, once that is known, for those who count
+ * and log failures.
+ */
 export type Step =
-  | { readonly kind: 'continue'; readonly data: Uint8Array | null }
+  | { readonly kind: 'continue'; readonly data: Uint8Array | null; readonly username?: string }
   | { readonly kind: 'end'; readonly verdict: Verdict; readonly data: Uint8Array | null };
 
 /** `publish`: to this topic name. `subscribe`: with this filter ($share/group/ already taken off). `receive`: a message of this topic name. */

@@ -4,6 +4,7 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
+import { BadLines } from '../../auth/bad-lines.ts';
 import { parsePasswordFile, readPasswordFile } from '../../auth/password-file.ts';
 import { ConfigError } from '../../src/errors.ts';
 import vectors from '../data/hashes.json' with { type: 'json' };
@@ -53,6 +54,17 @@ describe('The password file', () => {
     });
   }
 
+  it('names every line that is wrong', () => {
+    const text = `bob\nalice:${HASH}\nalice:${HASH}\ncarol:secret\ndan:${HASH}\n`;
+    assert.throws(
+      () => parsePasswordFile(text, 'passwd'),
+      (error: unknown) =>
+        error instanceof BadLines &&
+        error.problems.map(({ where }) => where).join(' ') === 'passwd:1 passwd:3 passwd:4' &&
+        !error.message.includes('secret'),
+    );
+  });
+
   it('is refused for bytes that are not UTF-8, by line', () => {
     const path = join(dir, 'latin1');
     writeFileSync(path, Buffer.from(`alice:${HASH}\nb\xf6b:${HASH}\n`, 'latin1'), { mode: 0o600 });
@@ -62,12 +74,12 @@ describe('The password file', () => {
   it('is refused when others may read, write or run it, unless told otherwise', () => {
     const path = join(dir, 'open');
     writeFileSync(path, `alice:${HASH}\n`);
-    for (const mode of [0o604, 0o602, 0o601, 0o644, 0o666]) {
+    for (const mode of [0o604, 0o602, 0o601, 0o640, 0o620, 0o644, 0o666]) {
       chmodSync(path, mode);
       assert.throws(() => readPasswordFile(path), { where: path, remedy: `Run "chmod 600 ${path}".` });
       assert.equal(readPasswordFile(path, { allowUnsafeModes: true }).size, 1);
     }
-    for (const mode of [0o600, 0o640, 0o660, 0o400]) {
+    for (const mode of [0o600, 0o400]) {
       chmodSync(path, mode);
       assert.equal(readPasswordFile(path).size, 1);
     }
