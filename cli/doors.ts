@@ -1,14 +1,28 @@
 /** From the listeners of a configuration to transports: the one place that knows every kind of door. */
 import type { ListenerConfig } from '../config/types.ts';
+import type { SharedDoorkeeper } from '../src/gate/doorkeeper.ts';
+import type { Clock } from '../src/interfaces/clock.ts';
+import type { Doorkeeper } from '../src/interfaces/doorkeeper.ts';
+import type { Log } from '../src/interfaces/log.ts';
 import type { Transport } from '../src/interfaces/transport.ts';
-import { DEFAULT_LIMITS, type Limits } from '../src/limits.ts';
+import { DEFAULT_LIMITS, type Limits, UNAUTHENTICATED_BYTES_MAX } from '../src/limits.ts';
 import type { OnError } from '../transports/listen-url.ts';
+import { Networks } from '../transports/networks.ts';
 import { TcpTransport } from '../transports/tcp.ts';
 import { TlsTransport } from '../transports/tls.ts';
 import { UnixTransport } from '../transports/unix.ts';
 import { WebSocketTransport } from '../transports/websocket.ts';
 
 const FIXED_HEADER_BYTES_MAX = 5;
+
+/** What every door tells and asks. */
+export interface DoorContext {
+  readonly doorkeeper: SharedDoorkeeper;
+  readonly log: Log;
+  readonly clock: Clock;
+  /** Whether an address is banned at every door. */
+  readonly isBanned: (address: string) => boolean;
+}
 
 export interface Door {
   readonly listener: ListenerConfig;
@@ -18,17 +32,24 @@ export interface Door {
 }
 
 /** A door that is not open yet. Throws ConfigError when its settings cannot be used. */
-export function createDoor(listener: ListenerConfig, limits: Limits, onError: OnError): Door {
-  const { url, scheme, tls } = listener;
+export function createDoor(
+  listener: ListenerConfig,
+  limits: Limits,
+  onError: OnError,
+  { log, clock, doorkeeper: everywhere, isBanned }: DoorContext,
+): Door {
+  const { url, scheme, tls, trustedProxies, proxyProtocol } = listener;
+  const doorkeeper = doorkeeperFor(listener, everywhere, isBanned);
+  const arrival = { doorkeeper, trustedProxies, proxyProtocol };
   switch (scheme) {
     case 'mqtt':
-      return { listener, transport: new TcpTransport({ url, onError }), reload: null };
+      return { listener, transport: new TcpTransport({ url, onError, ...arrival }), reload: null };
     case 'mqtts': {
-      const transport = new TlsTransport({ url, tls: tls!, onError });
+      const transport = new TlsTransport({ url, tls: tls!, onError, log, clock, ...arrival });
       return { listener, transport, reload: () => transport.reload() };
     }
     case 'unix': {
-      const transport = new UnixTransport({ url, mode: listener.mode, onError });
+      const transport = new UnixTransport({ url, mode: listener.mode, doorkeeper, onError });
       return { listener, transport, reload: null };
     }
     case 'ws':
@@ -41,18 +62,38 @@ export function createDoor(listener: ListenerConfig, limits: Limits, onError: On
         tls,
         origins: listener.origins,
         frameBytesMax,
+        strangerBytesMax: limits.connectPacketBytesMax + UNAUTHENTICATED_BYTES_MAX,
         onError,
+        log,
+        clock,
+        ...arrival,
       });
       return { listener, transport, reload: tls === undefined ? null : () => transport.reload() };
     }
   }
 }
 
+/** The doorkeeper of all doors, who looks at the bans, and at the lists of this one. */
+function doorkeeperFor(
+  { url, allow, deny }: ListenerConfig,
+  everywhere: SharedDoorkeeper,
+  isBanned: (address: string) => boolean,
+): Doorkeeper {
+  if (allow === undefined && deny === undefined) return everywhere.behind((address) => !isBanned(address));
+  const allowed = allow === undefined ? null : new Networks(`${url} allow`, allow);
+  const denied = new Networks(`${url} deny`, deny ?? []);
+  return everywhere.behind(
+    (address) =>
+      !isBanned(address) && !denied.includes(address) && (allowed === null || allowed.includes(address)),
+  );
+}
+
 /** The line that says what is behind an open door. */
 export function describeDoor(listener: ListenerConfig, url: string, devAuthority: string | null): string {
   const { tls } = listener;
   if (tls === undefined) return url;
-  const clients = tls.requestCert ? ', client certificates' : '';
+  const asked = tls.requestCert === 'none' ? '' : `, client certificates ${tls.requestCert}`;
+  const clients = tls.useCertAsUsername === false ? asked : `${asked} (user name: ${tls.useCertAsUsername})`;
   const trust = devAuthority === null ? '' : `, development certificate: trust ${devAuthority}`;
   return `${url} (${tls.minVersion} or later${clients}${trust})`;
 }

@@ -3,14 +3,14 @@
  * standard output. While it goes to a file, warnings and errors are shown on the terminal too.
  */
 import { once } from 'node:events';
-import { accessSync, constants, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { pino } from 'pino';
 import { prettyFactory } from 'pino-pretty';
 import type { LogConfig } from '../config/types.ts';
-import { ConfigError } from '../src/errors.ts';
 import type { Log } from '../src/interfaces/log.ts';
 import { safeFields } from './log-fields.ts';
+import { checkLogFile, logFault } from './log-file.ts';
 
 /** Where text goes that people read: process.stdout and process.stderr, or a test's own. */
 export interface Output {
@@ -115,11 +115,9 @@ export class Logger implements Log {
 }
 
 async function openFile(config: LogConfig): Promise<FileStream> {
-  const remedy = 'Make its folder writable, or set log.file to another path or to "" for standard output';
+  checkLogFile(config.file);
   try {
-    const directory = dirname(config.file);
-    mkdirSync(directory, { recursive: true, mode: DIRECTORY_MODE });
-    accessSync(directory, constants.W_OK | constants.X_OK);
+    mkdirSync(dirname(config.file), { recursive: true, mode: DIRECTORY_MODE });
     const stream = pino.transport({
       target: 'pino-roll',
       options: {
@@ -133,8 +131,7 @@ async function openFile(config: LogConfig): Promise<FileStream> {
     await once(stream, 'ready');
     return stream;
   } catch (error) {
-    const problem = `the log file ${config.file} cannot be opened (${(error as Error).message})`;
-    throw new ConfigError('log.file', problem, remedy);
+    throw logFault(config.file, error as Error);
   }
 }
 

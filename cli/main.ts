@@ -11,6 +11,10 @@ if (major < NODE_MAJOR_MIN) {
   process.exit(1);
 }
 
+// Node's pool of 64 KiB stays whole in memory as long as one message cut from it is kept: a retained message of a byte, sent between
+// large ones, would cost that much.
+Buffer.poolSize = 8_192;
+
 // The module must not be loaded before the check, so a static import will not do.
 import('./program.ts')
   .then(({ main }) => main(process.argv.slice(2)))

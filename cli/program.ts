@@ -6,9 +6,13 @@ import { kebab } from '../config/options.ts';
 import { ConfigErrors, nearest, printable } from '../config/problems.ts';
 import type { Config } from '../config/types.ts';
 import { ConfigError } from '../src/errors.ts';
+import { registerAcl } from './acl.ts';
+import { registerBan } from './ban.ts';
+import { registerCerts } from './certs.ts';
 import { writeAtomically } from './files.ts';
 import { registerPasswd } from './passwd.ts';
 import { registerStore } from './store.ts';
+import { registerTicket } from './ticket.ts';
 import { readVersion } from './version.ts';
 
 const EXIT_FAILED = 1;
@@ -65,7 +69,11 @@ export function createProgram(): Command {
   check.action((flags: Record<string, string | true>) => runCheck(toConfig(flags)));
 
   registerPasswd(program);
+  registerBan(program);
+  registerAcl(program);
+  registerCerts(program);
   registerStore(program);
+  registerTicket(program);
 
   program
     .command('config-docs [file]', { hidden: true })
@@ -78,9 +86,14 @@ export function createProgram(): Command {
 }
 
 async function runCheck(config: Config): Promise<void> {
-  const { checkFiles } = await import('./check.ts');
+  const { checkFiles, warningsOf } = await import('./check.ts');
+  const { Account } = await import('./account.ts');
+  // So that it is seen what that user may read and write.
+  Account.takeOn(config);
   const problems = checkFiles(config);
   if (problems.length > 0) throw new ConfigErrors(problems);
+  for (const warning of warningsOf(config, Date.now()))
+    process.stderr.write(`warning: ${printable(warning)}\n`);
   process.stdout.write('ok\n');
 }
 
@@ -121,7 +134,26 @@ function withSuggestion(text: string): string {
   if (unknown === null) return `sluice: ${message}\n`;
   const known =
     unknown[1] === 'command'
-      ? ['serve', 'check', 'passwd', 'store', 'stats', 'verify', 'export', 'import', 'compact']
+      ? [
+          'serve',
+          'check',
+          'passwd',
+          'ticket',
+          'ban',
+          'acl',
+          'explain',
+          'certs',
+          'init',
+          'issue',
+          'revoke',
+          'show',
+          'store',
+          'stats',
+          'verify',
+          'export',
+          'import',
+          'compact',
+        ]
       : ['--config', '--help', '--version', ...describeOptions().map((row) => row.flag)];
   const meant = nearest(unknown[2].split('=')[0], known);
   const remedy = meant === null ? 'Ask the command for --help' : `Did you mean ${meant}?`;

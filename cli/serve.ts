@@ -2,13 +2,15 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { DEV_CERTS_DIRECTORY } from '../config/load.ts';
 import { ConfigErrors } from '../config/problems.ts';
-import type { Config } from '../config/types.ts';
+import type { Config, ListenerConfig } from '../config/types.ts';
 import { ConfigError } from '../src/errors.ts';
 import type { Address } from '../src/interfaces/transport.ts';
+import type { OnError } from '../transports/listen-url.ts';
 import { Access } from './access.ts';
+import { Account, checkOpenFiles } from './account.ts';
 import { checkFiles } from './check.ts';
 import { type Core, openCore } from './compose.ts';
-import { createDoor, type Door, describeDoor } from './doors.ts';
+import { createDoor, type Door, type DoorContext, describeDoor } from './doors.ts';
 import { LimitedLog } from './log-limit.ts';
 import { Logger, type LogOutputs } from './logger.ts';
 import { SystemClock } from './system-clock.ts';
@@ -38,6 +40,7 @@ export async function serve(
   outputs: LogOutputs,
   onStoreFailed: (error: Error) => void = raise,
 ): Promise<Running> {
+  const account = Account.takeOn(config);
   const devAuthority = config.devCertificates ? await makeDevCertificates() : null;
   const problems = checkFiles(config);
   if (problems.length > 0) throw new ConfigErrors(problems);
@@ -46,7 +49,7 @@ export async function serve(
   const log = new LimitedLog(logger, clock);
   const undo: (() => Promise<void> | void)[] = [() => logger.close(), () => log.close()];
   try {
-    const access = new Access(config.auth, log);
+    const access = new Access(config, log, clock);
     undo.push(() => access.close());
     const core = await openCore(config, {
       log,
@@ -56,12 +59,20 @@ export async function serve(
       onStoreProgress: tellProgress(config.persistence.dir, outputs),
     });
     undo.push(() => core.close());
-    const doors = await openDoors(config, core, log);
+    const doors = await openAllDoors(account, config, core, {
+      log,
+      clock,
+      doorkeeper: core.doorkeeper,
+      isBanned: (address) => access.bans.isBanned(address),
+    });
     for (const { door, address } of doors) {
       outputs.stdout.write(`${describeDoor(door.listener, address.url, devAuthority)}\n`);
     }
     if (config.localOnly) outputs.stdout.write(`${LOCAL_ONLY}\n`);
     outputs.stdout.write('ready\n');
+    await access.listen();
+    account.tell(log);
+    checkOpenFiles(config, log);
     log.info('broker.ready', { doors: doors.map(({ address }) => address.url) });
     return new RunningBroker(config, doors, core, access, log, logger);
   } catch (error) {
@@ -103,12 +114,50 @@ interface OpenDoor {
   readonly address: Address;
 }
 
+/** Ports that only root may bind. */
+const PRIVILEGED_PORTS_MAX = 1_023;
+
+function isPrivileged({ port }: ListenerConfig): boolean {
+  return port > 0 && port <= PRIVILEGED_PORTS_MAX;
+}
+
+/** Doors that only root can open come first; then root is given up for good. */
+async function openAllDoors(
+  account: Account,
+  config: Config,
+  core: Core,
+  context: DoorContext,
+): Promise<OpenDoor[]> {
+  const low = config.listeners.filter(isPrivileged);
+  const high = config.listeners.filter((listener) => !isPrivileged(listener));
+  const open = await account.asRoot(() => openDoors(low, config, core, context));
+  try {
+    account.keep();
+    open.push(...(await openDoors(high, config, core, context)));
+  } catch (error) {
+    await closeDoors(open);
+    throw error;
+  }
+  const place = (each: OpenDoor): number => config.listeners.indexOf(each.door.listener);
+  return open.sort((a, b) => place(a) - place(b));
+}
+
+async function closeDoors(doors: readonly OpenDoor[]): Promise<void> {
+  await Promise.all(doors.map(({ door }) => door.transport.close(0)));
+}
+
 /** Opens all doors or none: where one fails, those that opened are closed again and every fault is told. */
-async function openDoors(config: Config, core: Core, log: LimitedLog): Promise<OpenDoor[]> {
-  const opening = config.listeners.map(async (listener): Promise<OpenDoor> => {
-    const door = createDoor(listener, config.limits, (error, address) => {
-      log.info('connection.failed', { door: listener.url, address, problem: error.message });
-    });
+async function openDoors(
+  listeners: readonly ListenerConfig[],
+  config: Config,
+  core: Core,
+  context: DoorContext,
+): Promise<OpenDoor[]> {
+  const opening = listeners.map(async (listener): Promise<OpenDoor> => {
+    const onError: OnError = (error, address) => {
+      context.log.info('connection.failed', { door: listener.url, address, problem: error.message });
+    };
+    const door = createDoor(listener, config.limits, onError, context);
     const address = await door.transport.listen((wire) => core.accept(wire, listener));
     return { door, address };
   });
@@ -116,7 +165,7 @@ async function openDoors(config: Config, core: Core, log: LimitedLog): Promise<O
   const open = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
   const faults = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
   if (faults.length === 0) return open;
-  await Promise.all(open.map(({ door }) => door.transport.close(0)));
+  await closeDoors(open);
   const defect = faults.find((fault) => !(fault instanceof ConfigError));
   throw defect ?? new ConfigErrors(faults);
 }

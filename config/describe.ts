@@ -4,6 +4,7 @@ import { HOLD_OPTIONS } from './hold.ts';
 import { LISTENER_OPTIONS } from './listener-options.ts';
 import type { Option } from './option.ts';
 import { envName, flagName, OPTIONS } from './options.ts';
+import { SNI_OPTIONS } from './tls.ts';
 
 export interface OptionRow {
   readonly key: string;
@@ -35,6 +36,7 @@ export function renderMarkdown(): string {
     parts.push(`## ${name === 'top level' ? 'Top level' : name}\n\n${table(of)}`);
   const listenerRows = LISTENER_OPTIONS.map(toRow);
   parts.push(`## listeners[]\n\n${LISTENER_INTRODUCTION}\n\n${plainTable(listenerRows)}`);
+  parts.push(`## listeners[].tls.sni[]\n\n${SNI_INTRODUCTION}\n\n${plainTable(SNI_OPTIONS.map(toRow))}`);
   parts.push(`## hold[]\n\n${HOLD_INTRODUCTION}\n\n${plainTable(HOLD_OPTIONS.map(toRow))}`);
   return `${parts.join('\n\n')}\n`;
 }
@@ -59,6 +61,9 @@ named. With a file they have to be allowed explicitly, or a password file be giv
 
 const LISTENER_INTRODUCTION = `The keys of one listener. Where a key has the name of a limit it replaces that limit for the connections of this
 listener. Default ports: mqtt 1883, mqtts 8883, ws 8083, wss 8084; default path of ws and wss: \`/mqtt\`.`;
+
+const SNI_INTRODUCTION = `The keys of one entry. A name that is not listed gets the certificate of \`tls.cert\`; an exact name goes before a wildcard.
+More of TLS in [tls.md](tls.md).`;
 
 const HOLD_INTRODUCTION = `The keys of one entry. A message that nobody gets is held in the order it came, also over a restart, and goes to the first
 session that subscribes to it and may receive it; from then on messages go there as usual, until the last subscriber has

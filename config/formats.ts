@@ -4,15 +4,18 @@ import { parse as parseYaml } from 'yaml';
 export type Format =
   | { readonly kind: 'integer'; readonly min: number; readonly max: number; readonly unit: string }
   | { readonly kind: 'boolean' }
-  | { readonly kind: 'choice'; readonly values: readonly (string | number)[] }
+  | { readonly kind: 'choice'; readonly values: readonly (string | number | boolean)[] }
   | { readonly kind: 'choices'; readonly values: readonly (string | number)[] }
   | { readonly kind: 'text'; readonly charactersMax: number }
   | { readonly kind: 'texts' }
   | { readonly kind: 'path'; readonly emptyAllowed: boolean }
+  /** One path, or a list of them. */
+  | { readonly kind: 'paths' }
   | { readonly kind: 'mode' }
   | { readonly kind: 'url' }
   | { readonly kind: 'listeners' }
   | { readonly kind: 'holds' }
+  | { readonly kind: 'sni' }
   /** An option whose feature is not built yet: only the value that is true today. */
   | { readonly kind: 'only'; readonly value: string | number | boolean };
 
@@ -38,6 +41,8 @@ export function describeFormat(format: Format): string {
       return 'a list of texts';
     case 'path':
       return format.emptyAllowed ? 'a file path, or "" for none' : 'a file path';
+    case 'paths':
+      return 'a file path, or a list of them';
     case 'mode':
       return 'permission bits as a quoted octal text like "0660"';
     case 'url':
@@ -46,6 +51,8 @@ export function describeFormat(format: Format): string {
       return 'a list of listeners, each with its url';
     case 'holds':
       return 'a list of mappings, each with its filter';
+    case 'sni':
+      return 'a list of mappings, each with name, cert and key';
     case 'only':
       return `only ${JSON.stringify(format.value)} in this version`;
   }
@@ -61,7 +68,7 @@ export function fits(format: Format, value: unknown): boolean {
     case 'boolean':
       return typeof value === 'boolean';
     case 'choice':
-      return format.values.includes(value as string | number);
+      return format.values.includes(value as string | number | boolean);
     case 'choices':
       return isChoices(format.values, value);
     case 'text':
@@ -70,6 +77,8 @@ export function fits(format: Format, value: unknown): boolean {
       return Array.isArray(value) && value.every((text) => typeof text === 'string' && isPlain(text) && text);
     case 'path':
       return typeof value === 'string' && isPlain(value) && (format.emptyAllowed || value !== '');
+    case 'paths':
+      return typeof value === 'string' ? isPlain(value) && value !== '' : isPaths(value);
     case 'mode':
       return typeof value === 'string' && /^0?[0-7]{3}$/.test(value);
     case 'url':
@@ -77,6 +86,7 @@ export function fits(format: Format, value: unknown): boolean {
     case 'listeners':
       return Array.isArray(value) && value.length > 0;
     case 'holds':
+    case 'sni':
       return Array.isArray(value);
     case 'only':
       return value === format.value;
@@ -110,6 +120,11 @@ export function fromText(format: Format, text: string): unknown {
 function isChoices(allowed: readonly (string | number)[], value: unknown): boolean {
   if (!Array.isArray(value) || value.length === 0 || new Set(value).size !== value.length) return false;
   return value.every((item) => allowed.includes(item));
+}
+
+function isPaths(value: unknown): boolean {
+  if (!Array.isArray(value) || value.length === 0) return false;
+  return value.every((path) => typeof path === 'string' && isPlain(path) && path !== '');
 }
 
 function isPlain(text: string): boolean {

@@ -28,7 +28,7 @@ export function collect(
   naming: Naming = (key) => key,
 ): void {
   const byKey = new Map(options.map((option) => [option.key, option]));
-  const sections = new Set(options.filter((o) => o.key.includes('.')).map((o) => o.key.split('.')[0]));
+  const sections = new Set(options.flatMap((option) => sectionsOf(option.key)));
 
   const walk = (map: Tree & { kind: 'map' }, prefix: string): void => {
     for (const entry of map.entries) {
@@ -37,9 +37,9 @@ export function collect(
       if (option !== undefined) {
         const problem = take(option, entry.tree, found, naming);
         if (problem !== null) problems.push(problem);
-      } else if (prefix === '' && sections.has(entry.key)) {
-        if (entry.tree.kind === 'map') walk(entry.tree, `${entry.key}.`);
-        else problems.push(notASection(entry.key, entry.tree, naming));
+      } else if (sections.has(key)) {
+        if (entry.tree.kind === 'map') walk(entry.tree, `${key}.`);
+        else problems.push(notASection(key, entry.tree, naming));
       } else {
         problems.push(unknownKey(key, entry.where, entry.tree, byKey.keys(), planned, naming));
       }
@@ -101,6 +101,12 @@ function unknownKey(
     `unknown key with value ${showValue(name, toValue(tree))}`,
     remedy,
   );
+}
+
+/** `auth.jwt.issuer` → `auth`, `auth.jwt`. */
+function sectionsOf(key: string): string[] {
+  const parts = key.split('.');
+  return parts.slice(1).map((_, index) => parts.slice(0, index + 1).join('.'));
 }
 
 function lastPart(key: string): string {

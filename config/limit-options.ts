@@ -36,6 +36,30 @@ export const LIMIT_OPTIONS: Record<keyof Limits, readonly [Format, string]> = {
     integer(4_096, 1_073_741_824, 'bytes'),
     'Unsent bytes towards one connection before QoS 0 messages to it are dropped and others queued.',
   ],
+  stalledReaderSeconds: [
+    integer(1, 86_400, 'seconds'),
+    'Time a client may leave 64 KiB of what is sent to it untaken before it is disconnected, in seconds.',
+  ],
+  messagesPerSecondMax: [
+    integer(0, 10_000_000, 'messages a second'),
+    'PUBLISH packets one client may send a second, on average; 0: no limit.',
+  ],
+  bytesPerSecondMax: [
+    integer(0, 1_099_511_627_776, 'bytes a second'),
+    'Bytes one client may send a second, on average; 0: no limit.',
+  ],
+  subscribesPerSecondMax: [
+    integer(0, 10_000_000, 'filters a second'),
+    'Topic filters one client may subscribe to a second, on average; 0: no limit.',
+  ],
+  connectsPerSecondMax: [
+    integer(0, 1_000_000, 'connections a second'),
+    'Connections each listener takes a second, on average; 0: no limit.',
+  ],
+  rateGraceSeconds: [
+    integer(0, 86_400, 'seconds'),
+    'Time a client that is over a rate is only held back before it is disconnected, in seconds; 0: for ever.',
+  ],
   sessionsMax: [integer(1, 100_000_000, 'sessions'), 'Sessions kept, connected or not.'],
   retainedMessagesMax: [integer(0, 100_000_000, 'messages'), 'Retained messages kept.'],
   retainedBytesMax: [integer(0, 1_099_511_627_776, 'bytes'), 'Bytes of all retained messages.'],

@@ -1,9 +1,24 @@
 /** The option table of one entry of `listeners`. */
-import type { Format } from './formats.ts';
+import { LISTENER_AUTH_OPTIONS } from './auth-options.ts';
+import { DOOR_LIST_OPTIONS } from './door-lists.ts';
 import { LIMIT_OPTIONS } from './limit-options.ts';
 import type { Option } from './option.ts';
+import { TLS_OPTIONS } from './tls.ts';
 
-const boolean: Format = { kind: 'boolean' };
+/** The limits that a listener may set for its own connections. */
+export const LISTENER_LIMITS = [
+  'connectionsMax',
+  'maximumQos',
+  'topicAliasMaximum',
+  'receiveMaximum',
+  'packetBytesMax',
+  'keepAliveMaxSeconds',
+  'connectsPerSecondMax',
+  'messagesPerSecondMax',
+  'bytesPerSecondMax',
+  'subscribesPerSecondMax',
+  'rateGraceSeconds',
+] as const;
 
 /** The keys of one entry of `listeners`. */
 export const LISTENER_OPTIONS: readonly Option[] = [
@@ -14,58 +29,7 @@ export const LISTENER_OPTIONS: readonly Option[] = [
     defaultText: 'required',
     doc: 'Scheme (mqtt, mqtts, ws, wss or unix), address, port and path; for unix the absolute path of the socket.',
   },
-  {
-    key: 'tls.cert',
-    format: { kind: 'path', emptyAllowed: false },
-    default: null,
-    defaultText: 'required for mqtts and wss',
-    doc: 'Certificate chain, a PEM file.',
-  },
-  {
-    key: 'tls.key',
-    format: { kind: 'path', emptyAllowed: false },
-    default: null,
-    defaultText: 'required for mqtts and wss',
-    doc: 'Private key of the certificate, a PEM file only its owner can read.',
-  },
-  {
-    key: 'tls.ca',
-    format: { kind: 'path', emptyAllowed: false },
-    default: null,
-    defaultText: 'none',
-    doc: 'Authorities whose client certificates are accepted, a PEM file.',
-  },
-  {
-    key: 'tls.minVersion',
-    format: { kind: 'choice', values: ['TLSv1.2', 'TLSv1.3'] },
-    default: 'TLSv1.2',
-    doc: 'Oldest TLS version accepted.',
-  },
-  {
-    key: 'tls.maxVersion',
-    format: { kind: 'choice', values: ['TLSv1.2', 'TLSv1.3'] },
-    default: 'TLSv1.3',
-    doc: 'Newest TLS version accepted.',
-  },
-  {
-    key: 'tls.ciphers',
-    format: { kind: 'text', charactersMax: 4_096 },
-    default: null,
-    defaultText: 'suites with forward secrecy and authenticated encryption',
-    doc: 'Cipher suites in the notation of OpenSSL.',
-  },
-  {
-    key: 'tls.requestCert',
-    format: boolean,
-    default: false,
-    doc: 'Whether clients must show a certificate signed by one of `tls.ca`.',
-  },
-  {
-    key: 'tls.useCertAsUsername',
-    format: { kind: 'only', value: false },
-    default: false,
-    doc: 'Whether the name in the client certificate is the user name. Not available in this version.',
-  },
+  ...TLS_OPTIONS,
   {
     key: 'mode',
     format: { kind: 'mode' },
@@ -79,22 +43,15 @@ export const LISTENER_OPTIONS: readonly Option[] = [
     defaultText: 'the host the page asked for, any port',
     doc: 'Origins of web pages that may connect by ws or wss; "*" allows all; clients without an Origin always may.',
   },
+  ...DOOR_LIST_OPTIONS,
   {
     key: 'versions',
     format: { kind: 'choices', values: [3, 4, 5] },
     default: [3, 4, 5],
     doc: 'MQTT versions spoken: 3 (3.1), 4 (3.1.1) and 5 (5.0).',
   },
-  ...(
-    [
-      'connectionsMax',
-      'maximumQos',
-      'topicAliasMaximum',
-      'receiveMaximum',
-      'packetBytesMax',
-      'keepAliveMaxSeconds',
-    ] as const
-  ).map((name) => ({
+  ...LISTENER_AUTH_OPTIONS,
+  ...LISTENER_LIMITS.map((name) => ({
     key: name,
     format: LIMIT_OPTIONS[name][0],
     default: null,
@@ -104,4 +61,4 @@ export const LISTENER_OPTIONS: readonly Option[] = [
 ];
 
 /** Keys planned for later versions, so that an error can say so instead of "unknown". */
-export const PLANNED_LISTENER_KEYS: ReadonlySet<string> = new Set(['mountPoint', 'clientIdPrefix', 'auth']);
+export const PLANNED_LISTENER_KEYS: ReadonlySet<string> = new Set(['mountPoint', 'clientIdPrefix']);

@@ -1,14 +1,16 @@
 /** The entries of `listeners`: URL, TLS and what else a door can be told, checked against their own table. */
 import { ConfigError } from '../src/errors.ts';
+import { LISTENER_AUTH_OPTIONS } from './auth-options.ts';
+import { DOOR_LIST_KEYS, readDoorLists } from './door-lists.ts';
 import { collect, type Found } from './layer.ts';
-import { LISTENER_OPTIONS, PLANNED_LISTENER_KEYS } from './listener-options.ts';
+import { LISTENER_LIMITS, LISTENER_OPTIONS, PLANNED_LISTENER_KEYS } from './listener-options.ts';
 import { showValue } from './problems.ts';
-import type { ListenerConfig, ListenerLimits, Scheme, TlsConfig, TlsVersion } from './types.ts';
+import { type Fault, readTls } from './tls.ts';
+import type { ListenerAuth, ListenerConfig, ListenerLimits, Scheme } from './types.ts';
 import type { Tree } from './yaml-file.ts';
 
 const PORTS: Record<Exclude<Scheme, 'unix'>, number> = { mqtt: 1883, mqtts: 8883, ws: 8083, wss: 8084 };
 const SCHEMES: readonly string[] = [...Object.keys(PORTS), 'unix'];
-const LIMIT_KEYS = LISTENER_OPTIONS.slice(-6).map((option) => option.key as keyof ListenerLimits);
 /** The kernel's room for the path of a socket, less the closing NUL (Linux 107, macOS 103). */
 const SOCKET_PATH_BYTES_MAX = 103;
 const DEFAULT_MODE = '0660';
@@ -71,17 +73,18 @@ function readListener(
   checkScheme(item, address.scheme, fault);
   const listener: ListenerConfig = {
     ...address,
+    ...readDoorLists(found, address.scheme, fault),
     versions: (found.get('versions')?.value as (3 | 4 | 5)[]) ?? [3, 4, 5],
     limits: readLimits(found),
   };
-  if (hasTls(address.scheme)) listener.tls = readTls(found, fault);
+  if (hasTls(address.scheme)) listener.tls = readTls(name, found, sources, problems, fault);
   if (address.scheme === 'unix') listener.mode = text(found, 'mode') ?? DEFAULT_MODE;
+  const auth = readAuth(found);
+  if (auth !== null) listener.auth = auth;
   const origins = found.get('origins');
   if (origins !== undefined) listener.origins = readOrigins(origins.value as string[], fault);
   return listener;
 }
-
-type Fault = (key: string, problem: string, remedy: string) => void;
 
 /** Takes a listener URL apart. `new URL` is no use here: it drops the port 80 of `ws://host:80`. */
 export function readUrl(url: string, fault: Fault): Address | null {
@@ -175,6 +178,7 @@ function checkScheme(item: Tree & { kind: 'map' }, scheme: Scheme, fault: Fault)
 function allowedSchemes(key: string): readonly string[] {
   if (key === 'tls') return ['mqtts', 'wss'];
   if (key === 'origins') return ['ws', 'wss'];
+  if (DOOR_LIST_KEYS.has(key)) return Object.keys(PORTS);
   return key === 'mode' ? ['unix'] : SCHEMES;
 }
 
@@ -182,39 +186,16 @@ function hasTls(scheme: Scheme): boolean {
   return scheme === 'mqtts' || scheme === 'wss';
 }
 
-function readTls(found: Map<string, Found>, fault: Fault): TlsConfig {
-  const tls: TlsConfig = {
-    cert: text(found, 'tls.cert') ?? '',
-    key: text(found, 'tls.key') ?? '',
-    minVersion: (text(found, 'tls.minVersion') as TlsVersion) ?? 'TLSv1.2',
-    maxVersion: (text(found, 'tls.maxVersion') as TlsVersion) ?? 'TLSv1.3',
-    requestCert: found.get('tls.requestCert')?.value === true,
-  };
-  const ca = text(found, 'tls.ca');
-  if (ca !== undefined) tls.ca = ca;
-  const ciphers = text(found, 'tls.ciphers');
-  if (ciphers !== undefined) tls.ciphers = ciphers;
-  if (tls.minVersion > tls.maxVersion) {
-    fault(
-      'tls.minVersion',
-      `${tls.minVersion} is above maxVersion ${tls.maxVersion}`,
-      'Lower it, or raise the other',
-    );
-  }
-  if (tls.requestCert && ca === undefined) {
-    // Without it Node would accept any certificate that a public authority signed.
-    fault(
-      'tls.requestCert',
-      'true without tls.ca',
-      'Name the authority whose client certificates are accepted',
-    );
-  }
-  return tls;
+/** What it says of logging in, or null when it says nothing. */
+function readAuth(found: Map<string, Found>): ListenerAuth | null {
+  const given = LISTENER_AUTH_OPTIONS.filter(({ key }) => found.has(key));
+  if (given.length === 0) return null;
+  return Object.fromEntries(given.map(({ key }) => [key.slice('auth.'.length), found.get(key)!.value]));
 }
 
 function readLimits(found: Map<string, Found>): Partial<ListenerLimits> {
   const limits: Record<string, unknown> = {};
-  for (const key of LIMIT_KEYS) {
+  for (const key of LISTENER_LIMITS) {
     const value = found.get(key)?.value;
     if (value !== undefined) limits[key] = value;
   }

@@ -1,6 +1,8 @@
 /** From file, environment and flags to one checked configuration. */
+import { join } from 'node:path';
 import { ConfigError } from '../src/errors.ts';
 import type { Limits } from '../src/limits.ts';
+import { checkAuth, type GivenAuth, hasLogins } from './auth.ts';
 import { fromText } from './formats.ts';
 import { readHolds } from './hold.ts';
 import { collect, type Found } from './layer.ts';
@@ -33,8 +35,9 @@ const LOCAL_LISTENERS = [
 const FOREIGN_ENV = /^SLUICE_(SERVICE_HOST$|SERVICE_PORT|PORT$|PORT_\d)/;
 
 /** The shape `createSchema` fills. */
-type Values = Omit<Config, 'localOnly' | 'listeners' | 'sources' | 'auth'> & {
-  auth: { allowAnonymous: boolean | null; passwordFile: string | null; aclFile: string | null };
+type Values = Omit<Config, 'localOnly' | 'listeners' | 'sources' | 'auth' | 'bans'> & {
+  auth: GivenAuth;
+  bans: { file: string | null };
 };
 
 /**
@@ -67,7 +70,7 @@ export function loadConfig(input: ConfigInput): Config {
       new ConfigError(`${input.file}: listeners`, 'missing', 'Add "listeners:" with "- url: …" below'),
     );
   }
-  checkAuth(values, config, input.file, problems);
+  checkAuth(config, input.file, problems);
   if (problems.length > 0) throw new ConfigErrors(problems);
   return config;
 }
@@ -78,15 +81,24 @@ function assemble(
   localOnly: boolean,
   sources: Map<string, string>,
 ): Config {
-  const { memoryMaxBytes: _, ...limits } = values.limits as Limits & { memoryMaxBytes: number };
+  const { memoryMaxBytes, ...limits } = values.limits as Limits & { memoryMaxBytes: number };
   // Never opened to strangers by what was left out: only where nobody else can reach it, and no users are named.
-  const open = values.auth.allowAnonymous ?? (localOnly && values.auth.passwordFile === null);
+  const open = values.auth.allowAnonymous ?? (localOnly && !hasLogins(values.auth));
   return {
     localOnly,
     devCertificates: localOnly && !sources.has('listeners'),
-    listeners,
-    auth: { ...values.auth, allowAnonymous: open },
+    listeners: listeners.map((listener) => withFileModes(listener, values.allowOpenFiles)),
+    auth: { ...values.auth, allowAnonymous: open, allowOpenFiles: values.allowOpenFiles },
     limits,
+    memoryMaxBytes,
+    overload: values.overload,
+    user: values.user,
+    group: values.group,
+    allowOpenFiles: values.allowOpenFiles,
+    strangers: values.strangers,
+    throttle: values.throttle,
+    bans: { file: values.bans.file ?? join(values.persistence.dir, 'bans.jsonl') },
+    flapping: values.flapping,
     payloadFormatCheck: values.payloadFormatCheck,
     queueQos0: values.queueQos0,
     queueWhenFull: values.queueWhenFull,
@@ -99,6 +111,11 @@ function assemble(
     shutdownGraceSeconds: values.shutdownGraceSeconds,
     sources,
   };
+}
+
+function withFileModes(listener: ListenerConfig, allowOpenFiles: boolean): ListenerConfig {
+  if (listener.tls === undefined || !allowOpenFiles) return listener;
+  return { ...listener, tls: { ...listener.tls, allowOpenFiles } };
 }
 
 function collectFile(file: string, found: Map<string, Found>, problems: ConfigError[]): void {
@@ -161,20 +178,6 @@ function collectOne(key: string, tree: Tree, found: Map<string, Found>, problems
     map = { kind: 'map', where: tree.where, entries: [{ key: part, where: tree.where, tree: map }] };
   }
   collect(map, OPTIONS, PLANNED_KEYS, found, problems);
-}
-
-function checkAuth(values: Values, config: Config, file: string | undefined, problems: ConfigError[]): void {
-  if (values.auth.passwordFile !== null || config.auth.allowAnonymous) return;
-  if (problems.some((problem) => /: auth\b/.test(problem.where))) return;
-  const where =
-    config.sources.get('auth.allowAnonymous') ?? config.sources.get('listeners') ?? file ?? 'flags';
-  problems.push(
-    new ConfigError(
-      `${where}: auth`,
-      'nobody could log in: there is no passwordFile, and allowAnonymous is false',
-      'Make a file with "sluice passwd add FILE USER" and name it in auth.passwordFile, or set auth.allowAnonymous: true',
-    ),
-  );
 }
 
 function isLocal(listener: ListenerConfig): boolean {

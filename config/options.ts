@@ -3,9 +3,13 @@
  * and docs/config.md. `convict` holds the schema made from it and fills in the defaults.
  */
 import convict from 'convict';
+import { AUTH_OPTIONS } from './auth-options.ts';
 import { describeFormat, type Format, fits, integer } from './formats.ts';
+import { guardOptions } from './guard-options.ts';
 import { limitOptions } from './limit-options.ts';
 import type { Option } from './option.ts';
+import { PROCESS_OPTIONS } from './process-options.ts';
+import { strangerOptions } from './stranger-options.ts';
 
 const LISTENERS_TEXT = 'a listener on loopback for each of mqtt, mqtts, ws and wss';
 const boolean: Format = { kind: 'boolean' };
@@ -39,13 +43,18 @@ export const OPTIONS: readonly Option[] = [
     defaultText: 'none: whoever is logged in may do anything but write $SYS',
     doc: 'File of rules that say who may publish and subscribe to what.',
   },
-  ...limitOptions(),
   {
-    key: 'limits.memoryMaxBytes',
-    format: { kind: 'only', value: 0 },
-    default: 0,
-    doc: 'Memory above which load is shed, in bytes; 0: no cap. Not available in this version.',
+    key: 'auth.aclShadowFile',
+    format: { kind: 'path', emptyAllowed: false },
+    default: null,
+    defaultText: 'none',
+    doc: 'File of rules that are only tried out: what they would decide differently from auth.aclFile is logged as acl.shadow.',
   },
+  ...AUTH_OPTIONS,
+  ...limitOptions(),
+  ...PROCESS_OPTIONS,
+  ...strangerOptions(),
+  ...guardOptions(),
   {
     key: 'payloadFormatCheck',
     format: boolean,
@@ -187,9 +196,13 @@ export function createSchema(): convict.Config<object> {
   const schema: Record<string, unknown> = {};
   for (const option of OPTIONS) {
     const parts = option.key.split('.');
-    if (parts.length > 1) schema[parts[0]] ??= {};
-    const section = parts.length > 1 ? (schema[parts[0]] as Record<string, unknown>) : schema;
-    section[parts[parts.length - 1]] = {
+    const name = parts.pop()!;
+    let section = schema;
+    for (const part of parts) {
+      section[part] ??= {};
+      section = section[part] as Record<string, unknown>;
+    }
+    section[name] = {
       doc: option.doc,
       default: option.default,
       env: envName(option.key),

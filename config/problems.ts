@@ -2,7 +2,7 @@
 import type { ConfigError } from '../src/errors.ts';
 
 const SHOWN_MAX = 80;
-const SECRET_NAME = /pass(?!wordFile$)|secret|token|credential|private|api.?key/i;
+const SECRET_NAME = /pass(?!wordFile$)|secret(?!File$)|token(?!File$)|credential|private|api.?key/i;
 /** Line breaks, terminal sequences, bidi overrides, invisible and lone surrogate characters. */
 const UNSAFE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 

@@ -1,5 +1,5 @@
 /** The configuration as the rest of Sluice sees it: every value checked, every default filled in. Types only. */
-import type { Limits } from '../src/limits.ts';
+import type { FlappingLimits, Limits, StrangerLimits, ThrottleLimits } from '../src/limits.ts';
 
 export type Scheme = 'mqtt' | 'mqtts' | 'ws' | 'wss' | 'unix';
 export type TlsVersion = 'TLSv1.2' | 'TLSv1.3';
@@ -9,10 +9,25 @@ export interface TlsConfig {
   cert: string;
   key: string;
   ca?: string;
+  crl?: string[];
+  sni?: SniConfig[];
+  ocspResponse?: string;
   minVersion: TlsVersion;
   maxVersion: TlsVersion;
   ciphers?: string;
-  requestCert: boolean;
+  requestCert: 'none' | 'optional' | 'required';
+  useCertAsUsername: false | 'cn' | 'san-dns' | 'san-email' | 'san-uri';
+  handshakeTimeoutSeconds: number;
+  /** `Config.allowOpenFiles`. */
+  allowOpenFiles?: boolean;
+}
+
+/** A certificate for the clients that ask for `name` (in lower case; `*.` in front for one more label). */
+export interface SniConfig {
+  name: string;
+  cert: string;
+  key: string;
+  ocspResponse?: string;
 }
 
 /** The limits a listener may set for its own connections. */
@@ -24,7 +39,72 @@ export type ListenerLimits = Pick<
   | 'topicAliasMaximum'
   | 'keepAliveMaxSeconds'
   | 'maximumQos'
+  | 'connectsPerSecondMax'
+  | 'messagesPerSecondMax'
+  | 'bytesPerSecondMax'
+  | 'subscribesPerSecondMax'
+  | 'rateGraceSeconds'
 >;
+
+/** A way to log in. */
+export type LoginMethod = 'certificate' | 'ticket' | 'jwt' | 'password' | 'http' | 'scram';
+
+/** Tokens; at most one of the four that say where the key is. */
+export interface JwtConfig {
+  secretFile: string | null;
+  publicKeyFile: string | null;
+  jwksFile: string | null;
+  jwksUrl: string | null;
+  jwksCacheSeconds: number;
+  issuer: string | null;
+  audience: string[] | null;
+  /** Null: all that fit the key. */
+  algorithms: string[] | null;
+  usernameClaim: string;
+  aclClaim: string;
+  clockToleranceSeconds: number;
+}
+
+/** A login service. */
+export interface HttpLoginConfig {
+  url: string | null;
+  timeoutSeconds: number;
+  concurrencyMax: number;
+  cacheSeconds: number;
+}
+
+/** Tickets for web pages; with `mintUrl` also the service that makes them. */
+export interface TicketsConfig {
+  keyFile: string | null;
+  secondsMax: number;
+  mintUrl: string | null;
+  mintTokenFile: string | null;
+}
+
+/** How clients log in, and what they may do then. */
+export interface AuthConfig {
+  allowAnonymous: boolean;
+  passwordFile: string | null;
+  aclFile: string | null;
+  /** Rules that are tried out beside `aclFile`. */
+  aclShadowFile: string | null;
+  /** Null: what is set up, in the usual order. */
+  chain: LoginMethod[] | null;
+  allowPlainHttp: boolean;
+  jwt: JwtConfig;
+  http: HttpLoginConfig;
+  tickets: TicketsConfig;
+  /** `Config.allowOpenFiles`. */
+  allowOpenFiles: boolean;
+}
+
+/** What a listener says differently. */
+export interface ListenerAuth {
+  chain?: LoginMethod[];
+  allowAnonymous?: boolean;
+  passwordFile?: string;
+  aclFile?: string;
+}
 
 /** One door. */
 export interface ListenerConfig {
@@ -43,8 +123,18 @@ export interface ListenerConfig {
   mode?: string;
   /** Origins a WebSocket listener lets in. Unset: the same host only. `*`: all. */
   origins?: string[];
+  /** Networks that clients may come from. Unset: all. */
+  allow?: string[];
+  /** Networks that they may not come from; goes before `allow`. */
+  deny?: string[];
+  /** Networks of proxies that are believed. */
+  trustedProxies?: string[];
+  /** Every connection begins with a PROXY header. */
+  proxyProtocol?: boolean;
   /** MQTT versions it speaks: 3 (3.1), 4 (3.1.1), 5 (5.0). */
   versions: (3 | 4 | 5)[];
+  /** What this listener says differently from `Config.auth`; unset: nothing. */
+  auth?: ListenerAuth;
   /** What this listener says differently from `Config.limits`. */
   limits: Partial<ListenerLimits>;
 }
@@ -82,8 +172,20 @@ export interface Config {
   /** The listeners are the built-in ones, whose certificates are made when missing. */
   devCertificates: boolean;
   listeners: ListenerConfig[];
-  auth: { allowAnonymous: boolean; passwordFile: string | null; aclFile: string | null };
+  auth: AuthConfig;
   limits: Limits;
+  /** 0: to be worked out from what the machine has. */
+  memoryMaxBytes: number;
+  overload: { eventLoopDelayMsMax: number };
+  /** Who the broker becomes once its doors are open; null: nobody else. */
+  user: string | null;
+  group: string | null;
+  /** Secrets may be readable by others than their owner. */
+  allowOpenFiles: boolean;
+  strangers: StrangerLimits;
+  throttle: ThrottleLimits & { enabled: boolean };
+  bans: { file: string };
+  flapping: FlappingLimits;
   payloadFormatCheck: boolean;
   queueQos0: boolean;
   queueWhenFull: 'drop-newest' | 'drop-oldest';

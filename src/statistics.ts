@@ -17,6 +17,22 @@ export class Statistics {
   retainedRefused = 0;
   connectionsOpened = 0;
   connectionsRefused = 0;
+  /** Sockets that have not logged in, where there is a doorkeeper. */
+  strangers = 0;
+  /** Those that the doorkeeper did not let in, and those that had to make room for others. */
+  strangersTurnedAway = 0;
+  strangersEvicted = 0;
+  /** Times that a client was held back for a rate, after a time within it. */
+  clientsHeldBack = 0;
+  /** Clients disconnected for a rate. */
+  clientsOverRate = 0;
+  /** Clients disconnected because they took nothing of what was sent to them. */
+  readersStalled = 0;
+  /** Steps taken against overload. */
+  overloadSteps = 0;
+  /** Connections refused, and clients disconnected, because of overload. */
+  overloadRefused = 0;
+  overloadDisconnected = 0;
   protocolErrors = 0;
   sessionsExpired = 0;
   connected = 0;

@@ -6,6 +6,7 @@ import { PublishView } from '../codec/publish-view.ts';
 import { ReasonCode } from '../codec/reason-codes.ts';
 import { Connection } from '../connection/connection.ts';
 import type { Door } from '../connection/door.ts';
+import { ConnectRate } from '../connection/intake.ts';
 import { Flusher } from '../connection/out-buffer.ts';
 import { ProtocolError } from '../errors.ts';
 import { refuseConnect } from '../handlers/refuse-connect.ts';
@@ -18,7 +19,8 @@ import {
   DEFAULT_LIMITS,
   END_TIMEOUT_MS,
   type Limits,
-  REFUSED_CONNECTIONS_MAX,
+  OUT_BUFFER_BYTES_MAX,
+  STOP_TIMEOUT_MS,
   SWEEP_INTERVAL_MS,
 } from '../limits.ts';
 import { HeldTopics, isHoldKey } from '../router/held-topics.ts';
@@ -27,13 +29,19 @@ import { Router } from '../router/router.ts';
 import { Message } from '../session/message.ts';
 import type { Outgoing } from '../session/outgoing.ts';
 import { QueueMemory } from '../session/paged-queue.ts';
-import type { RetainedSource, Session, SessionWill } from '../session/session.ts';
+import { type RetainedSource, RetainedTurns } from '../session/retained-sources.ts';
+import type { Session, SessionWill } from '../session/session.ts';
 import type { Subscription } from '../session/subscription.ts';
 import { Statistics } from '../statistics.ts';
+import { Admission } from './admission.ts';
+import { Overload, type OverloadOptions } from './overload.ts';
 import { RetainKeeper } from './retain-keeper.ts';
 import { Sessions } from './sessions.ts';
 import { type BrokerSettings, DEFAULT_SETTINGS } from './settings.ts';
 import { SysTopics } from './sys-topics.ts';
+
+/** Least time between two clients that are disconnected for overload, in milliseconds, where the sweep is too slow. */
+const DROP_INTERVAL_MS = 50;
 
 export interface BrokerOptions {
   readonly authenticator: Authenticator;
@@ -43,6 +51,8 @@ export interface BrokerOptions {
   readonly log: Log;
   readonly limits?: Partial<Limits>;
   readonly settings?: Partial<BrokerSettings>;
+  /** Without it nobody watches event loop and memory. */
+  readonly overload?: OverloadOptions;
   /** The store has failed: nothing more is acknowledged that rests on it, and the process should end. */
   readonly onStoreFailed?: (error: Error) => void;
 }
@@ -74,14 +84,16 @@ export class Broker {
   readonly shape = new PublishShape();
   /** QoS 0 packets of the chunk being read that go on as one piece. */
   readonly run = new PublishRun();
+  readonly overload: Overload;
+  readonly admission: Admission;
   readonly #connections = new Set<Connection>();
-  readonly #byDoor = new Map<Door, number>();
   readonly #awaitingStore = new Set<Connection>();
   readonly #retainKeeper: RetainKeeper;
   readonly #sysTopics: SysTopics;
   readonly #onStoreFailed: (error: Error) => void;
   #stops: (() => void)[] = [];
   #closing = false;
+  #droppedAtMs = 0;
 
   constructor(options: BrokerOptions) {
     this.authenticator = options.authenticator;
@@ -95,9 +107,13 @@ export class Broker {
     this.publishView = new PublishView(this.limits.userPropertiesMax);
     const { limits, store, authorizer, statistics, clock, log } = this;
     const { queueQos0, queueWhenFull } = this.settings;
-    const queueMemory = new QueueMemory();
-    const shared = { limits, store, authorizer, statistics, clock, log };
-    const context = { ...shared, queueQos0, queueWhenFull, queueMemory };
+    this.overload = new Overload(options.overload ?? null, log, statistics);
+    const pressure = this.overload;
+    this.admission = new Admission({ limits, overload: pressure, statistics, clock });
+    const queueMemory = new QueueMemory(pressure);
+    const retainedTurns = new RetainedTurns();
+    const shared = { limits, store, authorizer, statistics, clock, log, pressure };
+    const context = { ...shared, queueQos0, queueWhenFull, queueMemory, retainedTurns };
     this.held = new HeldTopics(this.settings.hold, context);
     this.router = new Router(authorizer, statistics, clock, this.held);
     this.sessions = new Sessions(context, this.router, (will, session) => this.#publishWill(will, session));
@@ -132,22 +148,33 @@ export class Broker {
     for (const stop of this.#stops) stop();
     this.#stops = [];
     for (const connection of [...this.#connections]) connection.disconnect(ReasonCode.SERVER_SHUTTING_DOWN);
+    this.sessions.close();
+    const stopSweep = this.clock.every(SWEEP_INTERVAL_MS, () => {
+      for (const connection of this.#connections) this.#sweepUnconnected(connection, this.clock.now());
+      if (this.#connections.size === 0) stopSweep();
+    });
     await this.store.close();
   }
 
   /** Makes a listener's rules: the broker's limits with the listener's own over them. Give the result to `accept`. */
   door(name: string, options: DoorOptions = {}): Door {
     const { versions = [3, 4, 5], connectionsMax = 0, limits } = options;
-    return { name, versions, connectionsMax, limits: { ...this.limits, ...limits } };
+    const own = { ...this.limits, ...limits };
+    return {
+      name,
+      versions,
+      connectionsMax,
+      limits: own,
+      connectRate: ConnectRate.of(own, this.clock.now()),
+    };
   }
 
   /** Takes a new wire. Beyond `connectionsMax` it is kept only long enough to be told so. */
   accept(wire: Wire, door: Door): WireEvents {
     const connection = new Connection(this, door, wire);
     this.#connections.add(connection);
-    this.#byDoor.set(door, (this.#byDoor.get(door) ?? 0) + 1);
     this.statistics.connectionsOpened++;
-    if (this.#closing || this.#connections.size > this.limits.connectionsMax + REFUSED_CONNECTIONS_MAX) {
+    if (!this.admission.arrived(connection) || this.#closing) {
       this.statistics.connectionsRefused++;
       this.log.warn('client.too_many', connection.logFields);
       wire.abort();
@@ -155,15 +182,17 @@ export class Broker {
     return connection;
   }
 
-  /** True when this connection is one too many, for the broker or for its listener. */
-  overConnectionsMax(connection: Connection): boolean {
-    const { door } = connection;
-    if (this.#connections.size > this.limits.connectionsMax) return true;
-    return door.connectionsMax > 0 && (this.#byDoor.get(door) ?? 0) > door.connectionsMax;
-  }
-
   get connections(): ReadonlySet<Connection> {
     return this.#connections;
+  }
+
+  /** Disconnects every client, logged in or not yet, that `who` says yes to; in MQTT 5 it is told why. Returns how many. */
+  disconnectWhere(who: (connection: Connection) => boolean, reasonCode: number): number {
+    const chosen = [...this.#connections].filter(
+      (connection) => connection.state !== 'closing' && connection.state !== 'closed' && who(connection),
+    );
+    for (const connection of chosen) connection.disconnect(reasonCode);
+    return chosen.length;
   }
 
   /** A client id for a client that sent none: 128 random bits, so that nobody guesses another's. [MQTT-3.1.3-6] */
@@ -222,9 +251,7 @@ export class Broker {
     this.connectionGone(connection);
     if (!this.#connections.delete(connection)) return;
     this.#awaitingStore.delete(connection);
-    const left = (this.#byDoor.get(connection.door) ?? 1) - 1;
-    if (left > 0) this.#byDoor.set(connection.door, left);
-    else this.#byDoor.delete(connection.door);
+    this.admission.left(connection);
     // Refused ones had their line then.
     if (!connection.opened) return;
     const { endedBy: by, endCode: reasonCode } = connection;
@@ -264,11 +291,17 @@ export class Broker {
   *retainedFor(subscription: Subscription): RetainedSource {
     const { session, topicFilter } = subscription;
     for (const message of this.router.retained.match(topicFilter)) {
+      const isFor =
+        message !== null &&
+        message.expirySeconds(this.clock.now()) !== 0 &&
+        this.authorizer.may(session.identity, 'receive', message.topic);
+      if (!isFor) {
+        yield null;
+        continue;
+      }
       // Subscribed to again meanwhile: the new options hold.
       const { qos, identifier } = session.subscriptions.get(subscription.filter) ?? subscription;
       const identifiers = identifier > 0 ? [identifier] : null;
-      if (message.expirySeconds(this.clock.now()) === 0) continue;
-      if (!this.authorizer.may(session.identity, 'receive', message.topic)) continue;
       yield { message, qos: message.qos < qos ? message.qos : qos, identifiers };
     }
   }
@@ -345,33 +378,77 @@ export class Broker {
   #sweep(): void {
     const now = this.clock.now();
     for (const connection of this.#connections) {
-      const silentMs = now - connection.lastReceivedAtMs;
-      if (connection.state === 'connected') {
-        // [MQTT-3.1.2-22]
-        if (connection.silenceMaxMs > 0 && silentMs > connection.silenceMaxMs)
-          this.#keepAliveOver(connection);
-        else if (connection.loginEndsAtMs > 0 && now >= connection.loginEndsAtMs) this.#loginOver(connection);
-        else if (silentMs > SWEEP_INTERVAL_MS) connection.out.trim();
-      } else this.#sweepUnconnected(connection, now);
+      if (connection.state === 'connected') connection.sweep(now);
+      else this.#sweepUnconnected(connection, now);
     }
+    this.overload.sweep();
+    if (this.overload.step === 3) this.#dropHeaviest();
     this.sessions.sweep(now);
     this.#retainKeeper.sweep(now);
     this.held.sweep(now);
   }
 
-  #keepAliveOver(connection: Connection): void {
+  /** So many bytes were moved that memory is looked at before the next sweep. */
+  checkMemory(bytesMoved: number): void {
+    this.overload.checkMemory(bytesMoved);
+    const now = this.clock.now();
+    // Looking at every connection takes a while itself.
+    if (this.overload.step < 3 || now - this.#droppedAtMs < DROP_INTERVAL_MS) return;
+    this.#droppedAtMs = now;
+    this.#dropHeaviest();
+  }
+
+  /** Disconnects the one client that makes us keep most; who keeps up makes us keep next to nothing. */
+  #dropHeaviest(): void {
+    let heaviest: Connection | null = null;
+    let most = OUT_BUFFER_BYTES_MAX;
+    for (const connection of this.#connections) {
+      const { heldBytes } = connection;
+      if (heldBytes <= most || connection.state === 'closing') continue;
+      heaviest = connection;
+      most = heldBytes;
+    }
+    if (heaviest === null) return;
+    this.statistics.overloadDisconnected++;
+    this.log.warn('overload.disconnected', { ...heaviest.logFields, heldBytes: most });
+    if (heaviest.out.blocked) heaviest.cut(ReasonCode.QUOTA_EXCEEDED);
+    else heaviest.disconnect(ReasonCode.QUOTA_EXCEEDED, 'the broker is overloaded');
+  }
+
+  /** It has taken nothing of what is on its way to it for `stalledReaderSeconds`. */
+  readerStalled(connection: Connection): void {
+    this.statistics.readersStalled++;
+    const { waitingBytes } = connection.out;
+    this.log.warn('client.stalled', { ...connection.logFields, waitingBytes });
+    connection.cut(ReasonCode.QUOTA_EXCEEDED);
+  }
+
+  /** It sends more than it may: held back from now on, or, at last, disconnected. */
+  rateExceeded(connection: Connection, isLast: boolean): void {
+    if (!isLast) {
+      this.statistics.clientsHeldBack++;
+      this.log.info('client.held_back', connection.logFields);
+      return;
+    }
+    this.statistics.clientsOverRate++;
+    this.log.warn('client.over_rate', connection.logFields);
+    connection.disconnect(ReasonCode.MESSAGE_RATE_TOO_HIGH, 'over the rate for too long');
+  }
+
+  keepAliveOver(connection: Connection): void {
     this.log.info('client.keep_alive_timeout', connection.logFields);
     connection.disconnect(ReasonCode.KEEP_ALIVE_TIMEOUT);
   }
 
-  #loginOver(connection: Connection): void {
+  loginOver(connection: Connection): void {
     this.log.info('client.login_ended', connection.logFields);
     connection.disconnect(ReasonCode.MAXIMUM_CONNECT_TIME, 'the credential has ended');
   }
 
   #sweepUnconnected(connection: Connection, now: number): void {
-    if (connection.state === 'closing' && now - connection.endedAtMs > END_TIMEOUT_MS)
-      connection.wire.abort();
+    // When the broker stops, a peer that has our last bytes and does not close is not waited for as long.
+    const patienceMs = this.#closing && !connection.out.blocked ? STOP_TIMEOUT_MS : END_TIMEOUT_MS;
+    if (connection.state === 'closing' && now - connection.endedAtMs >= patienceMs) connection.wire.abort();
     if (connection.state !== 'new' && connection.state !== 'authenticating') return;
     if (now - connection.acceptedAtMs <= connection.door.limits.connectTimeoutSeconds * 1000) return;
     this.log.info('client.connect_timeout', connection.logFields);

@@ -26,30 +26,36 @@ export class Deadlines<T> {
     if (items?.size === 0) this.#buckets.delete(bucket);
   }
 
-  /** Takes out everything that is due at `nowMs`, earliest first. */
-  due(nowMs: number): T[] {
+  /** Takes out what is due at `nowMs`, earliest first, up to `countMax`; called again, it goes on with the rest. */
+  due(nowMs: number, countMax: number): T[] {
     const now = Math.floor(nowMs / 1000);
-    if (now <= this.#sweptTo) return [];
-    const from = this.#sweptTo + 1;
-    this.#sweptTo = now;
     const items: T[] = [];
+    if (now <= this.#sweptTo) return items;
+    const from = this.#sweptTo + 1;
     // Second by second, or through all that is there where time has leapt.
-    if (now - from < this.#buckets.size)
-      for (let bucket = from; bucket <= now; bucket++) this.#take(bucket, items);
-    else {
-      const due = [...this.#buckets.keys()].filter((bucket) => bucket <= now);
-      for (const bucket of due.sort((a, b) => a - b)) this.#take(bucket, items);
+    if (now - from < this.#buckets.size) {
+      for (let bucket = from; bucket <= now; bucket++) if (!this.#take(bucket, items, countMax)) return items;
+    } else {
+      const due = [...this.#buckets.keys()].filter((bucket) => bucket <= now).sort((a, b) => a - b);
+      for (const bucket of due) if (!this.#take(bucket, items, countMax)) return items;
     }
+    this.#sweptTo = now;
     return items;
   }
 
-  #take(bucket: number, into: T[]): void {
+  /** False when the count was reached before the bucket was empty; it is then the first of the next call. */
+  #take(bucket: number, into: T[], countMax: number): boolean {
     const items = this.#buckets.get(bucket);
-    if (items === undefined) return;
-    for (const item of items) {
-      into.push(item);
-      this.#bucketOf.delete(item);
+    if (items !== undefined) {
+      for (const item of items) {
+        if (into.length >= countMax) return false;
+        into.push(item);
+        items.delete(item);
+        this.#bucketOf.delete(item);
+      }
+      this.#buckets.delete(bucket);
     }
-    this.#buckets.delete(bucket);
+    this.#sweptTo = bucket;
+    return true;
   }
 }

@@ -39,11 +39,12 @@ export class RetainKeeper {
       this.forget(message.topic);
       return true;
     }
-    const { limits, statistics, store } = this.#context;
+    const { limits, statistics, store, pressure } = this.#context;
     const replaced = this.#retained.get(message.topic);
     const count = this.#retained.count + (replaced === null ? 1 : 0);
     const bytes = this.#retained.bytes + message.bytes - (replaced?.bytes ?? 0);
-    if (count > limits.retainedMessagesMax || bytes > limits.retainedBytesMax) {
+    const isShort = pressure.memoryShort && bytes > this.#retained.bytes;
+    if (isShort || count > limits.retainedMessagesMax || bytes > limits.retainedBytesMax) {
       statistics.retainedRefused++;
       this.#logRefused(message.topic);
       return false;

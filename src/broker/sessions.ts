@@ -1,10 +1,12 @@
 import type { StoredMessage, StoredSessionState, StoredSubscription } from '../interfaces/store.ts';
+import { SESSION_ENDS_PER_TURN_MAX, WILLS_PER_TURN_MAX } from '../limits.ts';
 import type { Router } from '../router/router.ts';
 import { Message } from '../session/message.ts';
 import { Session, type SessionContext, type SessionWill } from '../session/session.ts';
 import { Subscription } from '../session/subscription.ts';
 import { parseShared } from '../topics/names.ts';
 import { Deadlines } from './deadlines.ts';
+import { Paced } from './paced.ts';
 
 /** Session Expiry Interval for "never" (MQTT 5.0 section 3.1.2.11.2). */
 const NEVER_SECONDS = 0xffff_ffff;
@@ -17,6 +19,10 @@ export class Sessions {
   readonly #byClientId = new Map<string, Session>();
   readonly #expiries = new Deadlines<Session>();
   readonly #wills = new Deadlines<Session>();
+  /** Sessions whose will is to be published now, as far as a turn can take it. */
+  readonly #firing: Paced<Session>;
+  #sweeping = false;
+  #closed = false;
   /** By client id the store's operation that ended a session, of those that may not be durable yet. */
   readonly #endings = new Map<string, number>();
   #lastEnding = 0;
@@ -29,6 +35,7 @@ export class Sessions {
     this.#context = context;
     this.#router = router;
     this.#publishWill = publishWill;
+    this.#firing = new Paced(WILLS_PER_TURN_MAX, (session) => this.#fire(session));
   }
 
   get size(): number {
@@ -54,7 +61,12 @@ export class Sessions {
     expirySeconds: number,
   ): { session: Session; present: boolean } {
     const known = this.#byClientId.get(clientId);
-    if (known !== undefined && cleanStart) this.end(known);
+    // What a client publishes when it is back comes after its will.
+    this.#firing.runNow(clientId);
+    if (known !== undefined && cleanStart) {
+      this.end(known);
+      this.#firing.runNow(clientId);
+    }
     if (known !== undefined && !cleanStart) {
       this.#expiries.delete(known);
       // [MQTT-3.1.3-9] back in time: the delayed will is not published
@@ -98,8 +110,10 @@ export class Sessions {
     const now = clock.now();
     const { will } = session;
     if (willCancelled) session.will = null;
-    else if (will !== null && (will.delaySeconds === 0 || !session.persistent)) this.#fireWill(session);
-    else if (will !== null)
+    // That of a session which ends now is published by `end`.
+    else if (will !== null && will.delaySeconds === 0 && session.persistent)
+      this.#firing.add(session.clientId, session);
+    else if (will !== null && session.persistent)
       this.#wills.set(session, now + Math.min(will.delaySeconds, session.expirySeconds) * 1000);
     if (!session.persistent) {
       this.end(session);
@@ -115,9 +129,9 @@ export class Sessions {
   end(session: Session): void {
     this.#expiries.delete(session);
     this.#wills.delete(session);
-    if (session.will !== null) this.#fireWill(session);
-    for (const filter of [...session.subscriptions.keys()]) this.#router.unsubscribe(session, filter);
     this.#byClientId.delete(session.clientId);
+    if (session.will !== null) this.#firing.add(session.clientId, session);
+    for (const filter of [...session.subscriptions.keys()]) this.#router.unsubscribe(session, filter);
     for (const { sharedFilter, qos, packetId, message, notBefore } of session.end()) {
       // [MQTT-4.8.2-4] [MQTT-4.8.2-5] QoS 2 that was sent belongs to this client alone; the rest goes to other members.
       if (sharedFilter !== null && (packetId === 0 || qos === 1))
@@ -136,19 +150,30 @@ export class Sessions {
     this.#lastEnding = appended;
   }
 
-  /** Publishes wills and ends sessions whose time has come. */
+  /** Publishes wills and ends sessions whose time has come: a part in this turn, the rest in the next ones. */
   sweep(nowMs: number): void {
-    for (const session of this.#wills.due(nowMs)) {
-      this.#fireWill(session);
-      // Without its will: a restart must not publish it again.
-      this.store(session);
-    }
-    for (const session of this.#expiries.due(nowMs)) {
+    if (this.#sweeping || this.#closed) return;
+    const wills = this.#wills.due(nowMs, WILLS_PER_TURN_MAX);
+    for (const session of wills) this.#firing.add(session.clientId, session);
+    const expired = this.#expiries.due(nowMs, SESSION_ENDS_PER_TURN_MAX);
+    for (const session of expired) {
       this.#context.statistics.sessionsExpired++;
       const { clientId, owner: username, waiting } = session;
       this.#context.log.info('session.expired', { clientId, username, waiting });
       this.end(session);
     }
+    if (wills.length < WILLS_PER_TURN_MAX && expired.length < SESSION_ENDS_PER_TURN_MAX) return;
+    this.#sweeping = true;
+    setImmediate(() => {
+      this.#sweeping = false;
+      this.sweep(nowMs);
+    });
+  }
+
+  /** The broker ends: publishes every will that was to be published by now, so that none is lost. */
+  close(): void {
+    this.#closed = true;
+    this.#firing.runAll();
   }
 
   /** Takes over a session that the store has from before the start. */
@@ -187,11 +212,20 @@ export class Sessions {
     if (session.stored) this.#context.store.append({ kind: 'session', session: session.toStored() });
   }
 
-  #fireWill(session: Session): void {
+  #fire(session: Session): void {
     const { will } = session;
     session.will = null;
     this.#wills.delete(session);
-    if (will !== null) this.#publishWill(will, session);
+    if (will === null) return;
+    try {
+      this.#publishWill(will, session);
+    } catch (error) {
+      // In a turn of its own nobody else would catch it, and it must not take the other wills along.
+      this.#context.log.error('will.failed', { clientId: session.clientId, error: String(error) });
+    }
+    // Without its will: a restart must not publish it again.
+    if (session.disconnectedAtMs !== null && this.#byClientId.get(session.clientId) === session)
+      this.store(session);
   }
 }
 

@@ -6,12 +6,15 @@ const LOAD_WINDOWS: readonly [name: string, minutes: number][] = [
   ['15min', 15],
 ];
 
+type MemoryUsage = Pick<NodeJS.MemoryUsage, 'heapUsed' | 'external' | 'rss'>;
+
 /** Statistics as retained messages under `$SYS/broker/`, with Mosquitto's names where it has them. */
 export class SysTopics {
   readonly #broker: Broker;
   readonly #startedAtMs: number;
   readonly #last = new Map<string, string>();
   readonly #loads = new Map<string, Load>();
+  #memory: MemoryUsage = { heapUsed: 0, external: 0, rss: 0 };
 
   constructor(broker: Broker) {
     this.#broker = broker;
@@ -39,8 +42,8 @@ export class SysTopics {
   }
 
   #values() {
-    const { statistics: counters, sessions, router, flusher, store } = this.#broker;
-    const { heapUsed, external, rss } = process.memoryUsage();
+    const { statistics: counters, sessions, router, flusher, store, overload } = this.#broker;
+    const { heapUsed, external, rss } = this.#measureMemory();
     return {
       'clients/total': sessions.size,
       'clients/connected': counters.connected,
@@ -74,10 +77,30 @@ export class SysTopics {
       'shared_subscriptions/count': counters.sharedSubscriptions,
       'connections/opened': counters.connectionsOpened,
       'connections/refused': counters.connectionsRefused,
+      'strangers/current': counters.strangers,
+      'strangers/turned_away': counters.strangersTurnedAway,
+      'strangers/evicted': counters.strangersEvicted,
       protocol_errors: counters.protocolErrors,
+      'clients/held_back': counters.clientsHeldBack,
+      'clients/over_rate': counters.clientsOverRate,
+      'clients/stalled': counters.readersStalled,
+      'overload/step': overload.step,
+      'overload/steps': counters.overloadSteps,
+      'overload/refused': counters.overloadRefused,
+      'overload/disconnected': counters.overloadDisconnected,
       'heap/current': heapUsed + external,
       'memory/resident': rss,
     };
+  }
+
+  /** The last values where there are none: Linux tells them in a file, and descriptors may have run out. */
+  #measureMemory(): MemoryUsage {
+    try {
+      this.#memory = process.memoryUsage();
+    } catch (error) {
+      this.#broker.log.warn('sys.memory_unknown', { error: String(error) });
+    }
+    return this.#memory;
   }
 
   #put(name: string, value: string): void {

@@ -10,10 +10,16 @@ import {
 } from '../codec/packets.ts';
 import { ReasonCode } from '../codec/reason-codes.ts';
 import { ProtocolError } from '../errors.ts';
+import type { EnhancedAuthentication } from '../handlers/authenticate.ts';
 import { dispatchPacket } from '../handlers/dispatch.ts';
 import { extendRun } from '../handlers/extend-run.ts';
 import type { Wire, WireEvents } from '../interfaces/transport.ts';
-import { DEFERRED_PACKETS_MAX, UNAUTHENTICATED_BYTES_MAX } from '../limits.ts';
+import {
+  DEFERRED_PACKETS_MAX,
+  DEFERRED_PACKETS_SHORT_MAX,
+  SWEEP_INTERVAL_MS,
+  UNAUTHENTICATED_BYTES_MAX,
+} from '../limits.ts';
 import type { PublishRun } from '../router/publish-run.ts';
 import type { Delivery } from '../session/delivery.ts';
 import type { Outgoing } from '../session/outgoing.ts';
@@ -22,12 +28,13 @@ import type { Session } from '../session/session.ts';
 import { DeferredPackets } from './deferred.ts';
 import type { Door } from './door.ts';
 import { Framer, type FrameSink } from './framer.ts';
+import { Intake } from './intake.ts';
 import { OutBuffer } from './out-buffer.ts';
 import { encodeDelivery, writeDelivery, writeOutgoing, writeRun } from './publish-writer.ts';
 import type { TopicAliases } from './topic-aliases.ts';
 import type { TopicState } from './topic-state.ts';
 
-/** `new`: before CONNECT. `authenticating`: CONNECT waits for its verdict. `closing`: our last bytes are on their way. */
+/** `new`: before CONNECT. `authenticating`: CONNECT waits for its verdict, perhaps for AUTH packets too. `closing`: our last bytes are on their way. */
 export type ConnectionState = 'new' | 'authenticating' | 'connected' | 'closing' | 'closed';
 
 /** Over the largest packet that MQTT can express. */
@@ -45,6 +52,8 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   clientId = '';
   username: string | null = null;
   session: Session | null = null;
+  /** Null: the CONNECT named no authentication method. */
+  enhanced: EnhancedAuthentication | null = null;
   /** True once CONNACK has left: nothing goes out before it, and no packet behind CONNECT is looked at. [MQTT-3.2.0-1] */
   opened = false;
   /** Milliseconds of silence after which the client counts as gone; 0: never. */
@@ -59,6 +68,8 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   endedBy: 'peer' | 'client' | 'broker' = 'peer';
   /** The reason code it ended with; 0: none to speak of. */
   endCode = 0;
+  /** Since when the wire has held the same bytes, as the sweep saw it; 0: it takes what it is given. Monotonic milliseconds. */
+  stalledSinceMs = 0;
   /** When we began to end the connection, monotonic milliseconds. */
   endedAtMs = 0;
   /** Monotonic milliseconds at which its credential ends; 0: never. */
@@ -77,6 +88,8 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   unanswered = false;
   /** Unreleased QoS 2 messages that the session brought along from an earlier connection. */
   inboundBefore = 0;
+  /** What it may send a second; null: as much as it likes. */
+  readonly #intake: Intake | null;
   /** Made when the first packet must wait for the store. */
   #deferred: DeferredPackets | null = null;
   readonly #framer: Framer;
@@ -92,18 +105,33 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     this.lastReceivedAtMs = this.acceptedAtMs;
     this.frameBytesMax = door.limits.connectPacketBytesMax;
     this.#framer = new Framer(this);
+    this.#intake = Intake.of(door.limits, this.acceptedAtMs);
   }
 
   get writable(): boolean {
     return this.opened && this.out.waitingBytes <= this.door.limits.outBytesMax;
   }
 
+  /** True when QoS 0 may go out: with it no more than `outBytesMax` waits, or nothing waits before it; under overload, if the wire is free. */
+  hasRoomFor(bytes: number): boolean {
+    const { waitingBytes } = this.out;
+    if (waitingBytes === 0) return this.opened;
+    if (this.broker.overload.shedding && this.out.blocked) return false;
+    return this.opened && waitingBytes + bytes <= this.door.limits.outBytesMax;
+  }
+
+  /** True while nothing is read from the client. */
+  get inputPaused(): boolean {
+    return this.#inputPaused;
+  }
+
   // Wire events
 
   data(chunk: Buffer): void {
     if (this.state === 'closing' || this.state === 'closed') return;
-    const { statistics, clock } = this.broker;
+    const { statistics, clock, overload } = this.broker;
     statistics.bytesReceived += chunk.length;
+    const published = statistics.publishReceived;
     this.lastReceivedAtMs = clock.now();
     try {
       // Checked before the length, so that a stranger's first byte decides. [MQTT-3.1.0-1]
@@ -121,10 +149,14 @@ export class Connection implements WireEvents, FrameSink, Receiver {
       this.fail(error);
     }
     this.#endRun();
+    if (this.#intake !== null) this.#meter(statistics.publishReceived - published, chunk.length);
+    const bytesMoved = statistics.bytesReceived + statistics.publishBytesSent;
+    if (bytesMoved >= overload.checkAtBytes) this.broker.checkMemory(bytesMoved);
     this.watchInput();
   }
 
   drain(): void {
+    this.stalledSinceMs = 0;
     this.out.drained();
     if (this.state === 'closing') {
       if (!this.out.blocked) this.wire.end(this.#endReason);
@@ -150,15 +182,16 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   }
 
   /**
-   * The one place that stops and resumes input: while a CONNECT waits for its verdict or its CONNACK for the store, and
-   * while a client does not read what it caused, so that output stays bounded.
+   * The one place that stops and resumes input: while a CONNECT waits for its verdict or its CONNACK for the store, while a
+   * client does not read what it caused, so that output stays bounded, and while it is over a rate.
    */
   watchInput(): void {
     if (this.state === 'new' || this.state === 'closing' || this.state === 'closed') return;
     // A paused wire does not notice that its peer has left, so that it is paused no sooner than need be.
+    const awaitsAuth = this.#awaitsAuth;
     const open = this.opened
-      ? this.writable && (this.#deferred?.length ?? 0) < DEFERRED_PACKETS_MAX
-      : this.#framer.heldBytes < UNAUTHENTICATED_BYTES_MAX / 2;
+      ? this.writable && this.#intake?.heldBack !== true && !this.#storeIsBehind
+      : awaitsAuth || this.#framer.heldBytes < UNAUTHENTICATED_BYTES_MAX / 2;
     if (open === this.#inputPaused) {
       this.#inputPaused = !open;
       // A client that we did not listen to has not been silent.
@@ -166,16 +199,58 @@ export class Connection implements WireEvents, FrameSink, Receiver {
       if (open) this.wire.resume();
       else this.wire.pause();
     }
-    if (this.opened && open && this.#framer.stopped) this.#resumeFramer();
+    if ((this.opened || awaitsAuth) && open && this.#framer.stopped) this.#resumeFramer();
+  }
+
+  /** Looks at what time brings: silence, the end of its login, a reader that stands still, a rate that is paid back. */
+  sweep(nowMs: number): void {
+    const { limits } = this.door;
+    // [MQTT-3.1.2-22] A client that we do not listen to is not silent.
+    const silentMs = this.#inputPaused ? 0 : nowMs - this.lastReceivedAtMs;
+    if (this.silenceMaxMs > 0 && silentMs > this.silenceMaxMs) this.broker.keepAliveOver(this);
+    else if (this.loginEndsAtMs > 0 && nowMs >= this.loginEndsAtMs) this.broker.loginOver(this);
+    else if (!this.out.blocked) {
+      if (silentMs > SWEEP_INTERVAL_MS) this.out.trim();
+    } else if (this.stalledSinceMs === 0) this.stalledSinceMs = nowMs;
+    else if (nowMs - this.stalledSinceMs >= limits.stalledReaderSeconds * 1000)
+      this.broker.readerStalled(this);
+    if (this.#intake?.heldBack && this.#intake.release(nowMs)) this.watchInput();
+  }
+
+  /** Bytes that the client makes us keep: those it does not read, and the begin of a packet that it does not end. */
+  get heldBytes(): number {
+    return this.out.waitingBytes + (this.session?.waitingBytes ?? 0) + this.#framer.heldBytes;
+  }
+
+  /** Counts the topic filters of a SUBSCRIBE. */
+  takeFilters(count: number): void {
+    this.#intake?.takeFilters(count);
+  }
+
+  #meter(messages: number, bytes: number): void {
+    if (this.state !== 'connected') return;
+    const result = this.#intake!.take(messages, bytes, this.lastReceivedAtMs);
+    if (result === 'begins') this.broker.rateExceeded(this, false);
+    else if (result === 'too-long') this.broker.rateExceeded(this, true);
+  }
+
+  /** True while more waits for the store than it should take to write it. */
+  get #storeIsBehind(): boolean {
+    const max = this.broker.overload.memoryShort ? DEFERRED_PACKETS_SHORT_MAX : DEFERRED_PACKETS_MAX;
+    return this.#deferred !== null && this.#deferred.length >= max;
   }
 
   #resumeFramer(): void {
+    const { statistics } = this.broker;
+    const published = statistics.publishReceived;
     try {
       this.#framer.resume();
     } catch (error) {
       this.fail(error);
     }
     this.#endRun();
+    // Its bytes were counted when they came.
+    if (this.#intake !== null) this.#meter(statistics.publishReceived - published, 0);
     this.watchInput();
   }
 
@@ -314,6 +389,18 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     else this.wire.end(reasonCode);
   }
 
+  /** Ends the connection of a peer that takes nothing any more: what is in the buffer is lost, and free at once. */
+  cut(reasonCode: number): void {
+    if (this.state === 'closing' || this.state === 'closed') return;
+    this.endedBy = 'broker';
+    this.endCode = reasonCode;
+    this.state = 'closing';
+    this.endedAtMs = this.broker.clock.now();
+    this.broker.connectionGone(this);
+    this.out.close();
+    this.wire.abort();
+  }
+
   /** Ends the connection for an error of the peer's, or for one of ours. */
   fail(error: unknown): void {
     if (this.state === 'closing' || this.state === 'closed') return;
@@ -324,10 +411,17 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   get logFields(): object {
     const { clientId, username } = this;
     const { address, port } = this.wire.peer;
-    return { clientId, username, address: port > 0 ? `${address}:${port}` : address, door: this.door.name };
+    // In brackets, or nobody could tell the port from the end of an IPv6 address.
+    const host = port > 0 && address.includes(':') ? `[${address}]` : address;
+    return { clientId, username, address: port > 0 ? `${host}:${port}` : host, door: this.door.name };
   }
 
   // Inside
+
+  /** An enhanced authentication at CONNECT waits for the client: input is looked at again, though only for AUTH. */
+  get #awaitsAuth(): boolean {
+    return this.state === 'authenticating' && this.enhanced?.awaitsClient === true;
+  }
 
   /** The wire has taken what stood in the way: whoever waited for room goes on. */
   #roomAgain(): void {

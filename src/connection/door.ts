@@ -1,5 +1,6 @@
 import type { ProtocolVersion } from '../codec/packets.ts';
 import type { Limits } from '../limits.ts';
+import type { ConnectRate } from './intake.ts';
 
 /** What holds for the connections of one listener. */
 export interface Door {
@@ -10,4 +11,6 @@ export interface Door {
   readonly limits: Limits;
   /** Connections of this listener alone; 0: only the broker's limit. */
   readonly connectionsMax: number;
+  /** Null: as many a second as come. */
+  readonly connectRate: ConnectRate | null;
 }

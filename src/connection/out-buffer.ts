@@ -152,6 +152,10 @@ export class OutBuffer {
     if (this.#held !== null || end === start || this.#closed) return;
     const buffer = this.buffer;
     const length = end - start;
+    if (length > OUT_BUFFER_BYTES_MAX) {
+      this.#flushParts();
+      return;
+    }
     const isPiece = this.#isPiece;
     this.#use(isPiece ? EMPTY : buffer);
     this.#flusher.bytesWritten += length;
@@ -163,6 +167,29 @@ export class OutBuffer {
     if (isPiece) this.#flusher.leaveSlab();
     this.#held = isPiece ? EMPTY : buffer;
     this.#heldBytes = length;
+    this.#use(this.#spare ?? EMPTY);
+    this.#spare = null;
+  }
+
+  /**
+   * Hands over what is long in parts: a wire that takes one after the other makes progress that can be seen, and the memory
+   * of those that have left is free as soon as the last one has.
+   */
+  #flushParts(): void {
+    const { buffer } = this;
+    if (this.#end - this.#start > this.#boundBytes) this.#wasOver = true;
+    while (this.#start < this.#end) {
+      const start = this.#start;
+      const end = Math.min(start + OUT_BUFFER_BYTES_MAX, this.#end);
+      this.#start = end;
+      this.#flusher.bytesWritten += end - start;
+      if (this.#wire.write(buffer.subarray(start, end))) continue;
+      // The wire keeps the bytes alive; they are a part of a buffer that goes on being filled, so nothing to use again.
+      this.#held = EMPTY;
+      this.#heldBytes = end - start;
+      break;
+    }
+    if (this.#start < this.#end) return;
     this.#use(this.#spare ?? EMPTY);
     this.#spare = null;
   }
@@ -213,8 +240,12 @@ export class OutBuffer {
       if (this.#findPiece(bytes)) return;
     }
     const length = this.#end - this.#start;
-    let capacity = Math.max(OUT_BUFFER_BYTES_MIN, this.#isPiece ? 0 : this.buffer.length);
+    let capacity = OUT_BUFFER_BYTES_MIN;
     while (capacity < length + bytes) capacity *= 2;
+    // Doubling ends at the bound: what a peer that does not read costs is the bound, not the power of two behind it.
+    const bound = this.#boundBytes;
+    if (capacity > bound && length + bytes <= bound) capacity = bound;
+    else if (capacity > bound) capacity = length + bytes + Math.max(OUT_BUFFER_BYTES_MIN, bound >>> 4);
     // Small ones come from Node's pool, which is several times faster.
     const grown =
       capacity <= OUT_BUFFER_BYTES_MIN ? Buffer.allocUnsafe(capacity) : Buffer.allocUnsafeSlow(capacity);

@@ -17,7 +17,7 @@ import type { Connection } from './connection.ts';
 export function writeRun(connection: Connection, run: PublishRun): SendResult | 'other' {
   const { aliases, version, packetBytesMax } = connection;
   if (aliases !== null || (version === 5) !== run.v5 || run.frameBytesMax > packetBytesMax) return 'other';
-  if (!connection.writable) return 'full';
+  if (!connection.hasRoomFor(run.end - run.start)) return 'full';
   connection.out.append(run.buffer, run.start, run.end);
   count(connection, run.count, run.end - run.start);
   return 'sent';
@@ -33,12 +33,12 @@ export function writeOutgoing(
   packetId: number,
 ): SendResult {
   const v5 = connection.version === 5;
-  if (qos === 0 && !connection.writable) return 'full';
   if (v5 && (identifiers !== null || connection.aliases !== null))
     return writeOwnShape(connection, out, qos, retain, identifiers, packetId);
   out.select(v5, qos, retain);
   const { buffer, start, end } = out;
   if (end - start > connection.packetBytesMax) return tooLarge(connection, out.topic);
+  if (qos === 0 && !connection.hasRoomFor(end - start)) return 'full';
   const offset = connection.out.append(buffer, start, end);
   if (qos > 0) {
     const id = offset + out.idOffset;
@@ -60,7 +60,7 @@ function writeOwnShape(
   const { shape } = connection.broker;
   fillShape(connection, shape, qos, retain, identifiers, packetId);
   shape.expirySeconds = out.expirySeconds;
-  return writeShape(connection, shape, out.source, out.topic);
+  return writeShape(connection, shape, out.source, out.topic, qos === 0);
 }
 
 /** Appends a delivery with `expirySeconds` left of its expiry; -1: none. */
@@ -73,7 +73,8 @@ export function writeDelivery(
 ): SendResult {
   const { message } = delivery;
   const shape = shapeOf(connection, delivery, packetId, dup, expirySeconds);
-  return writeShape(connection, shape, message, message.topic);
+  // What waited is sent when there is room, and not dropped.
+  return writeShape(connection, shape, message, message.topic, false);
 }
 
 /** Appends a packet made for this client alone, with an alias where it may have one. */
@@ -82,11 +83,13 @@ function writeShape(
   shape: PublishShape,
   source: PublishSource,
   topic: string,
+  mayDrop: boolean,
 ): SendResult {
   const aliasIsNew = chooseAlias(connection, shape, topic);
   const remaining = publishRemainingLength(source, shape);
   const bytes = frameLength(remaining);
   if (bytes > connection.packetBytesMax) return tooLarge(connection, topic);
+  if (mayDrop && !connection.hasRoomFor(bytes)) return 'full';
   if (aliasIsNew) connection.aliases?.commit(topic, shape.topicAlias);
   const offset = connection.out.reserve(bytes);
   writePublish(connection.out.buffer, offset, source, shape, remaining);

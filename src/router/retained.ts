@@ -70,10 +70,11 @@ export class RetainedMessages {
   }
 
   /**
-   * All messages that the filter selects, one at a time; safe against changes between two steps. What it keeps between
-   * them is one iterator a level, not the siblings it has yet to visit.
+   * All messages that the filter selects, one at a time, and null for each step to a topic that it does not: however few
+   * they are, whoever asks can stop in between. Safe against changes between two steps. What it keeps between them is one
+   * iterator a level, not the siblings it has yet to visit.
    */
-  *match(filter: string): Generator<Message, void> {
+  *match(filter: string): Generator<Message | null, void> {
     const levels = filter.split('/');
     const stack: { nodes: Iterator<RetainedNode>; depth: number }[] = [
       { nodes: [this.#root].values(), depth: 0 },
@@ -88,7 +89,7 @@ export class RetainedMessages {
       const level = levels[top.depth];
       // `sport/#` selects `sport` itself (section 4.7.1.2)
       const selected = top.depth === levels.length || level === '#';
-      if (selected && node.message !== null) yield node.message;
+      yield selected ? node.message : null;
       if (level === '#') stack.push({ nodes: this.#wildcard(node), depth: top.depth });
       else if (level === '+') stack.push({ nodes: this.#wildcard(node), depth: top.depth + 1 });
       else if (level !== undefined) {

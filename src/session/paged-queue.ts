@@ -12,10 +12,15 @@ import { DeliveryQueue } from './queue.ts';
 
 /** Bytes that the queues of all sessions hold in memory for what is in the store as well. */
 export class QueueMemory {
+  readonly #pressure: { readonly memoryShort: boolean };
   bytes = 0;
 
+  constructor(pressure: { readonly memoryShort: boolean }) {
+    this.#pressure = pressure;
+  }
+
   get used(): boolean {
-    return this.bytes >= QUEUE_FRONTS_BYTES_MAX;
+    return this.bytes >= QUEUE_FRONTS_BYTES_MAX || this.#pressure.memoryShort;
   }
 }
 
@@ -44,6 +49,11 @@ export class PagedQueue {
   /** Topic, payload and property bytes of all that waits. */
   get bytes(): number {
     return this.#front.bytes + this.#pagedBytes;
+  }
+
+  /** The same for what is in memory. */
+  get frontBytes(): number {
+    return this.#front.bytes;
   }
 
   /** True when messages wait in the store alone. */

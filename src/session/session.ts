@@ -13,6 +13,7 @@ import type { Message } from './message.ts';
 import type { Outgoing } from './outgoing.ts';
 import { deliveryOf, PagedQueue, type QueueMemory } from './paged-queue.ts';
 import type { Receiver } from './receiver.ts';
+import { type RetainedSource, RetainedSources, type RetainedTurns } from './retained-sources.ts';
 import type { Subscription } from './subscription.ts';
 
 /** What every session of a broker shares. */
@@ -28,6 +29,9 @@ export interface SessionContext {
   /** What a full queue loses: the message that comes, or those that have waited longest. */
   readonly queueWhenFull: 'drop-newest' | 'drop-oldest';
   readonly queueMemory: QueueMemory;
+  readonly retainedTurns: RetainedTurns;
+  /** `memoryShort`: nothing more is kept in memory than must be. */
+  readonly pressure: { readonly memoryShort: boolean };
 }
 
 export interface SessionWill {
@@ -37,9 +41,6 @@ export interface SessionWill {
   /** Message expiry in seconds, counted from when the will is published; -1: none. */
   readonly expirySeconds: number;
 }
-
-/** Retained messages of a new subscription, taken as the receiver has room. */
-export type RetainedSource = Iterator<{ message: Message; qos: QoS; identifiers: readonly number[] | null }>;
 
 /** What outlives a connection (MQTT 5.0 section 4.1): subscriptions, and messages on their way in either direction. */
 export class Session {
@@ -59,7 +60,7 @@ export class Session {
   readonly #queue: PagedQueue;
   /** Packet identifiers of QoS 2 messages received and not yet released. These two are made when first needed. */
   #inbound: Set<number> | null = null;
-  #retained: Map<string, RetainedSource> | null = null;
+  #retained: RetainedSources | null = null;
   #nextPosition = 1;
   #dropWarning: CountedWarning | null = null;
   #ended = false;
@@ -83,6 +84,11 @@ export class Session {
   /** Messages that wait to be sent. */
   get waiting(): number {
     return this.#queue.length;
+  }
+
+  /** Bytes of those of them that are in memory. */
+  get waitingBytes(): number {
+    return this.#queue.frontBytes;
   }
 
   /** True when messages wait that are in the store alone. */
@@ -151,7 +157,7 @@ export class Session {
 
   /** Takes a source of retained messages for `filter`; it replaces an unfinished one for the same filter. */
   deliverRetained(filter: string, source: RetainedSource): void {
-    this.#retained ??= new Map();
+    this.#retained ??= new RetainedSources(this.#context.retainedTurns, () => this.pump());
     this.#retained.set(filter, source);
     this.pump();
   }
@@ -354,21 +360,16 @@ export class Session {
     if (result === 'too-large') this.#forget(delivery.packetId);
   }
 
-  #pumpRetained(receiver: Receiver, retained: Map<string, RetainedSource>): void {
-    for (const [filter, source] of retained) {
-      while (receiver.writable && this.#windowOpen(receiver)) {
-        const next = source.next();
-        if (next.done) {
-          retained.delete(filter);
-          break;
-        }
-        const { message, qos, identifiers } = next.value;
-        // At QoS 0 nothing is kept, so that it has no position in the store.
-        const position = qos > 0 ? this.#nextPosition++ : 0;
-        const delivery = new Delivery(position, message, qos, true, identifiers, null);
-        if (qos > 0) this.#append({ kind: 'enqueue', clientId: this.clientId, delivery });
-        this.#sendWaiting(receiver, delivery);
-      }
+  #pumpRetained(receiver: Receiver, retained: RetainedSources): void {
+    while (receiver.writable && this.#windowOpen(receiver)) {
+      const next = retained.next();
+      if (next === null) break;
+      const { message, qos, identifiers } = next;
+      // At QoS 0 nothing is kept, so that it has no position in the store.
+      const position = qos > 0 ? this.#nextPosition++ : 0;
+      const delivery = new Delivery(position, message, qos, true, identifiers, null);
+      if (qos > 0) this.#append({ kind: 'enqueue', clientId: this.clientId, delivery });
+      this.#sendWaiting(receiver, delivery);
     }
     if (retained.size === 0) this.#retained = null;
   }
@@ -406,8 +407,10 @@ export class Session {
 
   /** True when the queue can take another message of `bytes`; drops the oldest for it where that is the rule. */
   #makeRoom(bytes: number): boolean {
-    const { limits, queueWhenFull } = this.#context;
+    const { limits, queueWhenFull, pressure } = this.#context;
     const { queueMessagesMax, queueBytesMax } = limits;
+    // What a store has can be paged out; a session without one would take more memory.
+    if (pressure.memoryShort && !this.stored) return false;
     const fits = (): boolean =>
       this.#queue.length < queueMessagesMax && this.#queue.bytes + bytes <= queueBytesMax;
     if (fits()) return true;
