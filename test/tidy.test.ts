@@ -63,6 +63,13 @@ const HOUSE: readonly {
     node: ['node:buffer'],
     packages: false,
   },
+  {
+    folder: 'src/gate/',
+    values: ['src/gate/', 'src/limits.ts', 'src/errors.ts'],
+    types: ['src/interfaces/', 'src/statistics.ts'],
+    node: [],
+    packages: false,
+  },
   { folder: 'src/limits.ts', values: [], node: [], packages: false },
   { folder: 'src/errors.ts', values: [], types: ['src/codec/'], node: [], packages: false },
   { folder: 'src/', values: ['src/'], node: ['node:buffer', 'node:crypto'], packages: false },

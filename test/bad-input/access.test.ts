@@ -88,6 +88,8 @@ function accessTest(name: string, run: (served: Served, t: TestContext) => Promi
       'auth.aclFile': aclFile,
       'sys.intervalSeconds': '1',
       'persistence.enabled': 'false',
+      // So many wrong passwords from one address would not be looked at any more.
+      'throttle.enabled': 'false',
     };
     const broker = await serve(loadConfig({ env: {}, flags }), { stdout: sink, stderr: sink });
     t.after(() => broker.close());

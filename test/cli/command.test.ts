@@ -129,17 +129,17 @@ describe('sluice serve', () => {
   });
 
   test('takes a port in use for the reason not to start at all, and names every such door', async () => {
-    const blocker = createServer().listen(0, '127.0.0.1');
-    await once(blocker, 'listening');
-    const { port } = blocker.address() as { port: number };
+    const blockers = [0, 1].map(() => createServer().listen(0, '127.0.0.1'));
+    await Promise.all(blockers.map((blocker) => once(blocker, 'listening')));
+    const ports = blockers.map((blocker) => (blocker.address() as { port: number }).port);
     const directory = folder();
-    const listeners = `mqtt://127.0.0.1:${port},unix://${directory}/none/s,mqtt://127.0.0.1:0`;
+    const listeners = `mqtt://127.0.0.1:${ports[0]},ws://127.0.0.1:${ports[1]},mqtt://127.0.0.1:0`;
     const { code, text } = await run(['serve', '--listeners', listeners], directory, quiet);
-    blocker.close();
+    for (const blocker of blockers) blocker.close();
     assert.equal(code, 1);
     assert.match(text, /sluice: 2 problems:/);
-    assert.ok(text.includes(`mqtt://127.0.0.1:${port}: another process already listens there. Stop`), text);
-    assert.ok(text.includes(`unix://${directory}/none/s: `), text);
+    for (const url of [`mqtt://127.0.0.1:${ports[0]}`, `ws://127.0.0.1:${ports[1]}/mqtt`])
+      assert.ok(text.includes(`${url}: another process already listens there. Stop`), text);
     assert.doesNotMatch(text, /^ready$/m);
   });
 

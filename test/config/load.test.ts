@@ -133,7 +133,9 @@ auth: { passwordFile: p }
       key: 'k',
       ca: 'a',
       ciphers: 'HIGH',
-      requestCert: true,
+      requestCert: 'required',
+      useCertAsUsername: false,
+      handshakeTimeoutSeconds: 10,
       minVersion: 'TLSv1.2',
       maxVersion: 'TLSv1.3',
     });

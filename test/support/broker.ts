@@ -2,6 +2,7 @@
 import type { TestContext } from 'node:test';
 import { MemoryStore } from '../../persistence/memory.ts';
 import { Broker } from '../../src/broker/broker.ts';
+import type { OverloadOptions } from '../../src/broker/overload.ts';
 import type { BrokerSettings } from '../../src/broker/settings.ts';
 import type { ProtocolVersion } from '../../src/codec/packets.ts';
 import type { Authenticator, Authorizer } from '../../src/interfaces/auth.ts';
@@ -20,6 +21,7 @@ export interface BrokerOptions {
   authorizer?: Authorizer;
   log?: Log;
   settings?: Partial<BrokerSettings>;
+  overload?: OverloadOptions;
 }
 
 const EVERYBODY: Authenticator = { authenticate: ({ username }) => ({ ok: true, username }) };
@@ -44,6 +46,7 @@ export class TestBroker {
       log: options.log ?? SILENT,
       onStoreFailed: (error) => this.storeFailures.push(error.message),
       limits: options.limits ?? {},
+      ...(options.overload === undefined ? {} : { overload: options.overload }),
       settings: { sysIntervalSeconds: 0, ...options.settings },
     });
   }

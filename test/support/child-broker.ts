@@ -10,7 +10,7 @@ const ROOT = path.join(import.meta.dirname, '..', '..');
 /** Generous: the machine may be busy with other test files. */
 const START_MS = 30_000;
 const STOP_MS = 10_000;
-const DOOR_URL = /(?:mqtts?|wss?|unix):\/\/\S+/;
+const DOOR_URL = /^(?:mqtts?|wss?|unix):\/\/\S+/;
 
 export interface ChildBrokerOptions {
   /** Listener URLs; port 0 picks a free one. Default: `mqtt://127.0.0.1:0`. mqtts and wss get development certificates. */

@@ -239,6 +239,33 @@ export class TestClient {
     return decodePacket(frame, frame[0], bodyStart, frame.length, this.version, 'server');
   }
 
+  /** Stops reading: what the broker writes from here on is left with it. */
+  stall(): void {
+    this.#wire.pause();
+  }
+
+  /** Takes the one write that waits, and what comes next is left again. */
+  takeOneWrite(): void {
+    this.#wire.resume();
+    this.#wire.pause();
+  }
+
+  /** Reads again. */
+  read(): void {
+    this.#wire.resume();
+  }
+
+  /** Bytes sent that the broker has not read. */
+  get unsentBytes(): number {
+    return this.#wire.unsentBytes;
+  }
+
+  /** How the connection ended; undefined while it is open. */
+  get ending(): string | undefined {
+    const { closed } = this.#wire;
+    return closed === undefined ? undefined : `${closed.how} by ${closed.by}`;
+  }
+
   /** True once the connection is over. */
   get closed(): boolean {
     return this.#wire.closed !== undefined;

@@ -23,6 +23,10 @@ const PROGRAMS = {
   openssl: { debianPackage: 'openssl', neededFor: 'tests that look at certificates from outside' },
   cc: { debianPackage: 'gcc libc6-dev', neededFor: 'the load generator of npm run bench' },
   python3: { debianPackage: 'python3', neededFor: 'npm run test:paho' },
+  'fail2ban-regex': {
+    debianPackage: 'fail2ban',
+    neededFor: 'the test of contrib/fail2ban with fail2ban itself',
+  },
 } as const satisfies Record<string, Program>;
 
 export type ProgramName = keyof typeof PROGRAMS;
