@@ -2,7 +2,7 @@
 import type { Action, Authorizer, Grants, Identity } from '../src/interfaces/auth.ts';
 import { DEFAULT_LIMITS } from '../src/limits.ts';
 import { filtersOverlap, isValidTopicFilter, topicMatches } from '../src/topics/names.ts';
-import { intersectFilters } from './filter-intersection.ts';
+import { intersectFilters } from './acl/filter-intersection.ts';
 
 /** Filters of one kind in one credential: every question about a topic walks them. */
 export const GRANT_FILTERS_MAX = 100;

@@ -1,12 +1,12 @@
 /** Who gets in and what they may do, from what the configuration names; files are read again when they change. */
 
-import { AclAuthorizer, OpenAuthorizer, type RuleAuthorizer } from '../auth/acl-authorizer.ts';
-import { readAclFile } from '../auth/acl-file.ts';
-import type { Bans } from '../auth/bans.ts';
+import { AclAuthorizer, OpenAuthorizer, type RuleAuthorizer } from '../auth/acl/acl-authorizer.ts';
+import { readAclFile } from '../auth/acl/acl-file.ts';
+import type { Bans } from '../auth/bans/bans.ts';
 import { GrantsAuthorizer } from '../auth/grants.ts';
 import { ListenerAuthorizer } from '../auth/listener-authorizer.ts';
-import { PasswordHasher } from '../auth/password-hash.ts';
-import type { TicketEndpoint } from '../auth/ticket-endpoint.ts';
+import { PasswordHasher } from '../auth/passwords/password-hash.ts';
+import type { TicketEndpoint } from '../auth/tickets/ticket-endpoint.ts';
 import { doorAuth } from '../config/auth.ts';
 import type { Config } from '../config/types.ts';
 import type { Authenticator, Authorizer } from '../src/interfaces/auth.ts';

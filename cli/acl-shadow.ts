@@ -1,8 +1,8 @@
 /** Tries an ACL file out beside the one that decides, and logs where they differ. */
-import { AclAuthorizer, type RuleAuthorizer } from '../auth/acl-authorizer.ts';
-import { readAclFile } from '../auth/acl-file.ts';
-import type { AclRule } from '../auth/acl-rules.ts';
-import { type Difference, ShadowAuthorizer } from '../auth/acl-shadow.ts';
+import { AclAuthorizer, type RuleAuthorizer } from '../auth/acl/acl-authorizer.ts';
+import { readAclFile } from '../auth/acl/acl-file.ts';
+import type { AclRule } from '../auth/acl/acl-rules.ts';
+import { type Difference, ShadowAuthorizer } from '../auth/acl/acl-shadow.ts';
 import type { Authorizer } from '../src/interfaces/auth.ts';
 import type { Log } from '../src/interfaces/log.ts';
 import type { WatchedFiles } from './watched-files.ts';

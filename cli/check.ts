@@ -1,17 +1,17 @@
 /** The files a configuration names: there, readable, whole, and fitting each other. */
 import { accessSync, constants, existsSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
-import { readAclFile } from '../auth/acl-file.ts';
-import { problemsOf } from '../auth/bad-lines.ts';
-import { readBanFile } from '../auth/ban-file.ts';
-import { readPasswordFile } from '../auth/password-file.ts';
-import { readEndpointToken } from '../auth/ticket-endpoint.ts';
-import { readTicketKeys } from '../auth/ticket-key.ts';
+import { readAclFile } from '../auth/acl/acl-file.ts';
+import { readBanFile } from '../auth/bans/ban-file.ts';
+import { problemsOf } from '../auth/files/bad-lines.ts';
+import { readPasswordFile } from '../auth/passwords/password-file.ts';
+import { readEndpointToken } from '../auth/tickets/ticket-endpoint.ts';
+import { readTicketKeys } from '../auth/tickets/ticket-key.ts';
 import { jwtKeyKind } from '../config/auth.ts';
 import type { Config, ListenerAuth } from '../config/types.ts';
 import { ConfigError } from '../src/errors.ts';
-import { reportExpiry } from '../transports/tls-expiry.ts';
-import { loadTls } from '../transports/tls-options.ts';
+import { reportExpiry } from '../transports/tls/tls-expiry.ts';
+import { loadTls } from '../transports/tls/tls-options.ts';
 import { checkLogFile } from './log-file.ts';
 import { fileModes, JWT_KEY_READERS, jwtKeyOptions } from './logins.ts';
 

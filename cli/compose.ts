@@ -1,5 +1,5 @@
 /** Builds the broker from its parts. */
-import type { Bans } from '../auth/bans.ts';
+import type { Bans } from '../auth/bans/bans.ts';
 import type { Config, ListenerConfig, PersistenceConfig } from '../config/types.ts';
 import { MemoryStore } from '../persistence/memory.ts';
 import { SqliteStore } from '../persistence/sqlite/store.ts';

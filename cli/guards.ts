@@ -1,8 +1,8 @@
 /** What stands before every way to log in, at every listener: bans, and the throttle for failed logins. */
-import { banFileReader } from '../auth/ban-file.ts';
-import { Bans } from '../auth/bans.ts';
-import type { HashPlace } from '../auth/hash-queue.ts';
-import { LoginThrottle } from '../auth/throttle.ts';
+import { banFileReader } from '../auth/bans/ban-file.ts';
+import { Bans } from '../auth/bans/bans.ts';
+import type { HashPlace } from '../auth/passwords/hash-queue.ts';
+import { LoginThrottle } from '../auth/throttle/throttle.ts';
 import type { Config } from '../config/types.ts';
 import type { Attempt, Authenticator } from '../src/interfaces/auth.ts';
 import type { Clock } from '../src/interfaces/clock.ts';

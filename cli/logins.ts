@@ -5,9 +5,8 @@ import {
   CertificateAuthenticator,
   type ChainLink,
 } from '../auth/chain.ts';
-import { type HashPlace, HashQueue } from '../auth/hash-queue.ts';
-import { HttpAuthenticator } from '../auth/http-authenticator.ts';
-import { JwtAuthenticator } from '../auth/jwt-authenticator.ts';
+import { HttpAuthenticator } from '../auth/http/http-authenticator.ts';
+import { JwtAuthenticator } from '../auth/jwt/jwt-authenticator.ts';
 import {
   type JwtAlgorithm,
   type JwtKeyOptions,
@@ -15,15 +14,16 @@ import {
   readKeySetFile,
   readPublicKeyFile,
   readSecretFile,
-} from '../auth/jwt-keys.ts';
-import { type JwtKeySource, RemoteKeySet } from '../auth/jwt-remote-keys.ts';
+} from '../auth/jwt/jwt-keys.ts';
+import { type JwtKeySource, RemoteKeySet } from '../auth/jwt/jwt-remote-keys.ts';
 import { ListenerAuthenticator } from '../auth/listener-authenticator.ts';
-import { PasswordAuthenticator } from '../auth/password-authenticator.ts';
-import { type PasswordUsers, readPasswordFile } from '../auth/password-file.ts';
-import type { PasswordHasher } from '../auth/password-hash.ts';
-import { ScramAuthenticator } from '../auth/scram.ts';
-import { TicketAuthenticator } from '../auth/ticket-authenticator.ts';
-import { readTicketKeys } from '../auth/ticket-key.ts';
+import { type HashPlace, HashQueue } from '../auth/passwords/hash-queue.ts';
+import { PasswordAuthenticator } from '../auth/passwords/password-authenticator.ts';
+import { type PasswordUsers, readPasswordFile } from '../auth/passwords/password-file.ts';
+import type { PasswordHasher } from '../auth/passwords/password-hash.ts';
+import { ScramAuthenticator } from '../auth/scram/scram.ts';
+import { TicketAuthenticator } from '../auth/tickets/ticket-authenticator.ts';
+import { readTicketKeys } from '../auth/tickets/ticket-key.ts';
 import { checksNames, type DoorAuth, doorAuth, jwtKeyKind } from '../config/auth.ts';
 import type { AuthConfig, Config, LoginMethod } from '../config/types.ts';
 import type { Attempt, Authenticator } from '../src/interfaces/auth.ts';

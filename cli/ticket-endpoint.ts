@@ -1,6 +1,6 @@
 /** The HTTP service that makes tickets, where the configuration asks for it. */
-import { readEndpointToken, TicketEndpoint } from '../auth/ticket-endpoint.ts';
-import { readTicketKeys } from '../auth/ticket-key.ts';
+import { readEndpointToken, TicketEndpoint } from '../auth/tickets/ticket-endpoint.ts';
+import { readTicketKeys } from '../auth/tickets/ticket-key.ts';
 import type { AuthConfig } from '../config/types.ts';
 import type { Clock } from '../src/interfaces/clock.ts';
 import type { Log } from '../src/interfaces/log.ts';

@@ -1,6 +1,6 @@
 /** The files that say who gets in: each read at start, again when it changes, and on SIGHUP; once, however many use it. */
-import { problemsOf } from '../auth/bad-lines.ts';
-import { WatchedFile } from '../auth/watched-file.ts';
+import { problemsOf } from '../auth/files/bad-lines.ts';
+import { WatchedFile } from '../auth/files/watched-file.ts';
 import { ConfigError } from '../src/errors.ts';
 import type { Log } from '../src/interfaces/log.ts';
 

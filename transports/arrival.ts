@@ -3,10 +3,10 @@ import type { Server, Socket } from 'node:net';
 import { ConfigError } from '../src/errors.ts';
 import type { Doorkeeper, Visit } from '../src/interfaces/doorkeeper.ts';
 import type { PeerInfo, Wire } from '../src/interfaces/transport.ts';
-import { forwardedClient } from './forwarded-for.ts';
 import type { OnError } from './listen-url.ts';
 import { Networks } from './networks.ts';
-import { type ProxySource, readProxyHeader } from './proxy-header.ts';
+import { forwardedClient } from './proxy/forwarded-for.ts';
+import { type ProxySource, readProxyHeader } from './proxy/proxy-header.ts';
 import { plainAddress } from './socket-server.ts';
 import { abortSocket } from './socket-wire.ts';
 

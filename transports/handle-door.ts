@@ -4,7 +4,7 @@ import type { PeerInfo, Wire, WireEvents } from '../src/interfaces/transport.ts'
 import { type Arrival, type Arrivals, EVICTED } from './arrival.ts';
 import { HandleStage, HandleWire, type StreamHandle } from './handle-wire.ts';
 import type { OnError } from './listen-url.ts';
-import { Introduction } from './proxy-header.ts';
+import { Introduction } from './proxy/proxy-header.ts';
 import { plainAddress, type SocketServer, TCP_KEEP_ALIVE_MS } from './socket-server.ts';
 import { SocketWire } from './socket-wire.ts';
 

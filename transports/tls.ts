@@ -14,8 +14,8 @@ import {
 } from './listen-url.ts';
 import { SocketServer, TCP_KEEP_ALIVE_MS } from './socket-server.ts';
 import { SocketWire } from './socket-wire.ts';
-import type { TlsOptions } from './tls-options.ts';
-import { ServerTls } from './tls-server.ts';
+import type { TlsOptions } from './tls/tls-options.ts';
+import { ServerTls } from './tls/tls-server.ts';
 
 export const TLS_PORTS = { mqtts: 8883 } as const;
 

@@ -25,8 +25,8 @@ import {
 import { OriginRule } from './origin.ts';
 import { SocketServer, TCP_KEEP_ALIVE_MS } from './socket-server.ts';
 import { abortSocket } from './socket-wire.ts';
-import type { TlsOptions } from './tls-options.ts';
-import { ServerTls } from './tls-server.ts';
+import type { TlsOptions } from './tls/tls-options.ts';
+import { ServerTls } from './tls/tls-server.ts';
 import { WebSocketWire } from './websocket-wire.ts';
 
 export const WEBSOCKET_PORTS = { ws: 8083, wss: 8084 } as const;

@@ -1,7 +1,7 @@
 /** Ways around an access list: each door to a message is tried by who may not have it, or not write it. */
 import assert from 'node:assert/strict';
-import { AclAuthorizer } from '../../auth/acl-authorizer.ts';
-import { parseAcl } from '../../auth/acl-file.ts';
+import { AclAuthorizer } from '../../auth/acl/acl-authorizer.ts';
+import { parseAcl } from '../../auth/acl/acl-file.ts';
 import type { ProtocolVersion } from '../../src/codec/packets.ts';
 import type { DoorClient } from '../bad-input/door-client.ts';
 import {

@@ -1,7 +1,7 @@
 /** A flood of guesses: none of them gets in, and whoever knows the password does. */
 import assert from 'node:assert/strict';
 import { setTimeout as wait } from 'node:timers/promises';
-import { hashArgon2id } from '../../auth/argon2id.ts';
+import { hashArgon2id } from '../../auth/passwords/argon2id.ts';
 import { PacketType } from '../../src/codec/packets.ts';
 import { connect } from '../support/packets.ts';
 import { attackBroker, type Target } from './harness/target.ts';

@@ -1,7 +1,7 @@
 /** Names made to hurt whoever reads them: terminals, logs, files, and tables that are objects. */
 import assert from 'node:assert/strict';
 import { globSync } from 'node:fs';
-import { hashArgon2id } from '../../auth/argon2id.ts';
+import { hashArgon2id } from '../../auth/passwords/argon2id.ts';
 import { connect, publish, subscribe } from '../support/packets.ts';
 import { attackBroker } from './harness/target.ts';
 

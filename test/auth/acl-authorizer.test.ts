@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { AclAuthorizer, OpenAuthorizer } from '../../auth/acl-authorizer.ts';
-import { parseAcl } from '../../auth/acl-file.ts';
-import { intersectFilters } from '../../auth/filter-intersection.ts';
+import { AclAuthorizer, OpenAuthorizer } from '../../auth/acl/acl-authorizer.ts';
+import { parseAcl } from '../../auth/acl/acl-file.ts';
+import { intersectFilters } from '../../auth/acl/filter-intersection.ts';
 import type { Action, Identity } from '../../src/interfaces/auth.ts';
 import { topicMatches } from '../../src/topics/names.ts';
 import { authorizerContract } from '../contract/authorizer.ts';

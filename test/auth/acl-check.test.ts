@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { checkAcl } from '../../auth/acl-check.ts';
-import { decide } from '../../auth/acl-decision.ts';
-import { rulesOf } from '../../auth/acl-file.ts';
-import { remarkOnOrder } from '../../auth/acl-order.ts';
-import { Remarks } from '../../auth/acl-remarks.ts';
-import { Subjects } from '../../auth/acl-subjects.ts';
+import { checkAcl } from '../../auth/acl/acl-check.ts';
+import { decide } from '../../auth/acl/acl-decision.ts';
+import { rulesOf } from '../../auth/acl/acl-file.ts';
+import { remarkOnOrder } from '../../auth/acl/acl-order.ts';
+import { Remarks } from '../../auth/acl/acl-remarks.ts';
+import { Subjects } from '../../auth/acl/acl-subjects.ts';
 import { Random } from '../codec/random-packets.ts';
 import { CLIENTS, keepRules, parse, QUESTIONS, randomAcl } from './acl-random.ts';
 

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { AclAuthorizer } from '../../auth/acl-authorizer.ts';
-import { type Explanation, explain, type Look } from '../../auth/acl-explain.ts';
-import { parseAcl, rulesOf } from '../../auth/acl-file.ts';
-import { PUBLISH, SUBSCRIBE } from '../../auth/acl-rules.ts';
+import { AclAuthorizer } from '../../auth/acl/acl-authorizer.ts';
+import { type Explanation, explain, type Look } from '../../auth/acl/acl-explain.ts';
+import { parseAcl, rulesOf } from '../../auth/acl/acl-file.ts';
+import { PUBLISH, SUBSCRIBE } from '../../auth/acl/acl-rules.ts';
 import type { Action, Identity } from '../../src/interfaces/auth.ts';
 import { filtersOverlap, topicMatches } from '../../src/topics/names.ts';
 import { Random } from '../codec/random-packets.ts';

@@ -3,9 +3,9 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { AclAuthorizer } from '../../auth/acl-authorizer.ts';
-import { parseAcl, readAclFile } from '../../auth/acl-file.ts';
-import { BadLines, problemsOf } from '../../auth/bad-lines.ts';
+import { AclAuthorizer } from '../../auth/acl/acl-authorizer.ts';
+import { parseAcl, readAclFile } from '../../auth/acl/acl-file.ts';
+import { BadLines, problemsOf } from '../../auth/files/bad-lines.ts';
 import { ConfigError } from '../../src/errors.ts';
 
 /** What the action throws, which must be a ConfigError. */

@@ -1,5 +1,5 @@
 /** Seeded random ACL files over few names and levels, so that rules meet, and all clients and topics there are for them. */
-import { type AclText, parseAclText } from '../../auth/acl-file.ts';
+import { type AclText, parseAclText } from '../../auth/acl/acl-file.ts';
 import type { Action, Identity } from '../../src/interfaces/auth.ts';
 import type { Random } from '../codec/random-packets.ts';
 

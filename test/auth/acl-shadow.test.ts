@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { AclAuthorizer, OpenAuthorizer } from '../../auth/acl-authorizer.ts';
-import { parseAcl } from '../../auth/acl-file.ts';
-import { type Difference, ShadowAuthorizer } from '../../auth/acl-shadow.ts';
+import { AclAuthorizer, OpenAuthorizer } from '../../auth/acl/acl-authorizer.ts';
+import { parseAcl } from '../../auth/acl/acl-file.ts';
+import { type Difference, ShadowAuthorizer } from '../../auth/acl/acl-shadow.ts';
 import type { Identity } from '../../src/interfaces/auth.ts';
 import { authorizerContract } from '../contract/authorizer.ts';
 

@@ -12,8 +12,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { BANS_MAX, banFileReader, editBanFile, parseBanFile, readBanFile } from '../../auth/ban-file.ts';
-import type { Ban, BanKind } from '../../auth/ban-list.ts';
+import { BANS_MAX, banFileReader, editBanFile, parseBanFile, readBanFile } from '../../auth/bans/ban-file.ts';
+import type { Ban, BanKind } from '../../auth/bans/ban-list.ts';
 
 const NOW = Date.UTC(2026, 5, 1);
 const HOUR_MS = 3_600_000;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type Ban, type BanKind, BanList, normalValue } from '../../auth/ban-list.ts';
-import { Bans } from '../../auth/bans.ts';
-import { FlappingWatch } from '../../auth/flapping.ts';
+import { type Ban, type BanKind, BanList, normalValue } from '../../auth/bans/ban-list.ts';
+import { Bans } from '../../auth/bans/bans.ts';
+import { FlappingWatch } from '../../auth/bans/flapping.ts';
 import type { Attempt, Verdict } from '../../src/interfaces/auth.ts';
 import { DEFAULT_FLAPPING_LIMITS, type FlappingLimits } from '../../src/limits.ts';
 import { attempt } from '../contract/authenticator.ts';

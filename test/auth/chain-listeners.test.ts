@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { SignJWT } from 'jose';
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt';
-import { hashArgon2id } from '../../auth/argon2id.ts';
+import { hashArgon2id } from '../../auth/passwords/argon2id.ts';
 import { type Running, serve } from '../../cli/serve.ts';
 import { loadConfig } from '../../config/load.ts';
 import { ConfigErrors } from '../../config/problems.ts';

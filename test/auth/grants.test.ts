@@ -1,8 +1,8 @@
 /** What a credential allows at most, put over the rules; and rules of a listener's own. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { AclAuthorizer, OpenAuthorizer } from '../../auth/acl-authorizer.ts';
-import { parseAcl } from '../../auth/acl-file.ts';
+import { AclAuthorizer, OpenAuthorizer } from '../../auth/acl/acl-authorizer.ts';
+import { parseAcl } from '../../auth/acl/acl-file.ts';
 import { GRANT_FILTERS_MAX, GrantsAuthorizer, GrantsError, grantsFrom } from '../../auth/grants.ts';
 import { ListenerAuthorizer } from '../../auth/listener-authorizer.ts';
 import type { Grants, Identity } from '../../src/interfaces/auth.ts';

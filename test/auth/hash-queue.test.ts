@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { HashQueue, type HashTurn } from '../../auth/hash-queue.ts';
+import { HashQueue, type HashTurn } from '../../auth/passwords/hash-queue.ts';
 
 function turn(address = 'here', rank = 0, memoryKib = 0): HashTurn {
   return { address, rank, memoryKib };

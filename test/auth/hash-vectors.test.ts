@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, describe, it } from 'node:test';
-import { decoyOf, describeHash, isCurrentHash, PasswordHasher, parseHash } from '../../auth/password-hash.ts';
+import {
+  decoyOf,
+  describeHash,
+  isCurrentHash,
+  PasswordHasher,
+  parseHash,
+} from '../../auth/passwords/password-hash.ts';
 import { ConfigError } from '../../src/errors.ts';
 import vectors from '../data/hashes.json' with { type: 'json' };
 

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { type JWTPayload, SignJWT, UnsecuredJWT } from 'jose';
-import { JwtAuthenticator, type JwtOptions } from '../../auth/jwt-authenticator.ts';
+import { JwtAuthenticator, type JwtOptions } from '../../auth/jwt/jwt-authenticator.ts';
 import {
   type JwtKeyOptions,
   type JwtKeys,
@@ -14,8 +14,8 @@ import {
   readKeySetFile,
   readPublicKeyFile,
   readSecretFile,
-} from '../../auth/jwt-keys.ts';
-import { TOKEN_BYTES_MAX } from '../../auth/jwt-token.ts';
+} from '../../auth/jwt/jwt-keys.ts';
+import { TOKEN_BYTES_MAX } from '../../auth/jwt/jwt-token.ts';
 import type { Attempt, Verdict } from '../../src/interfaces/auth.ts';
 import { attempt, authenticatorContract } from '../contract/authenticator.ts';
 import { FakeClock } from '../support/fake-clock.ts';

@@ -1,6 +1,6 @@
 /** Runs `passwd` alone, as the real program would, for passwd.test.ts. */
 import { Command } from 'commander';
-import { registerPasswd } from '../../cli/passwd.ts';
+import { registerPasswd } from '../../cli/commands/passwd.ts';
 
 const program = new Command('sluice');
 registerPasswd(program);

@@ -14,8 +14,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { editPasswordFile } from '../../auth/password-file-edit.ts';
-import { PasswordHasher, parseHash } from '../../auth/password-hash.ts';
+import { editPasswordFile } from '../../auth/passwords/password-file-edit.ts';
+import { PasswordHasher, parseHash } from '../../auth/passwords/password-hash.ts';
 import vectors from '../data/hashes.json' with { type: 'json' };
 
 const ENTRY = fileURLToPath(new URL('passwd-entry.ts', import.meta.url));

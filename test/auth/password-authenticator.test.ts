@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { HashQueue } from '../../auth/hash-queue.ts';
-import { PasswordAuthenticator } from '../../auth/password-authenticator.ts';
-import { type PasswordUsers, parsePasswordFile } from '../../auth/password-file.ts';
-import { describeHash, PasswordHasher, type StoredHash } from '../../auth/password-hash.ts';
+import { HashQueue } from '../../auth/passwords/hash-queue.ts';
+import { PasswordAuthenticator } from '../../auth/passwords/password-authenticator.ts';
+import { type PasswordUsers, parsePasswordFile } from '../../auth/passwords/password-file.ts';
+import { describeHash, PasswordHasher, type StoredHash } from '../../auth/passwords/password-hash.ts';
 import { attempt, authenticatorContract } from '../contract/authenticator.ts';
 import vectors from '../data/hashes.json' with { type: 'json' };
 

@@ -4,8 +4,8 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { BadLines } from '../../auth/bad-lines.ts';
-import { parsePasswordFile, readPasswordFile } from '../../auth/password-file.ts';
+import { BadLines } from '../../auth/files/bad-lines.ts';
+import { parsePasswordFile, readPasswordFile } from '../../auth/passwords/password-file.ts';
 import { ConfigError } from '../../src/errors.ts';
 import vectors from '../data/hashes.json' with { type: 'json' };
 

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { test } from 'node:test';
-import { parsePasswordFile } from '../../auth/password-file.ts';
-import { ScramAuthenticator } from '../../auth/scram.ts';
-import { hashScram } from '../../auth/scram-hash.ts';
+import { parsePasswordFile } from '../../auth/passwords/password-file.ts';
+import { ScramAuthenticator } from '../../auth/scram/scram.ts';
+import { hashScram } from '../../auth/scram/scram-hash.ts';
 import type { Step } from '../../src/interfaces/auth.ts';
 import { Random } from '../codec/random-packets.ts';
 import { attempt } from '../contract/authenticator.ts';

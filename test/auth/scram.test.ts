@@ -1,10 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { PasswordAuthenticator } from '../../auth/password-authenticator.ts';
-import { type PasswordUsers, parsePasswordFile } from '../../auth/password-file.ts';
-import { describeHash, isCurrentHash, PasswordHasher, parseHash } from '../../auth/password-hash.ts';
-import { SCRAM_MESSAGE_BYTES_MAX, ScramAuthenticator, type ScramOptions } from '../../auth/scram.ts';
-import { hashScram } from '../../auth/scram-hash.ts';
+import { PasswordAuthenticator } from '../../auth/passwords/password-authenticator.ts';
+import { type PasswordUsers, parsePasswordFile } from '../../auth/passwords/password-file.ts';
+import {
+  describeHash,
+  isCurrentHash,
+  PasswordHasher,
+  parseHash,
+} from '../../auth/passwords/password-hash.ts';
+import { SCRAM_MESSAGE_BYTES_MAX, ScramAuthenticator, type ScramOptions } from '../../auth/scram/scram.ts';
+import { hashScram } from '../../auth/scram/scram-hash.ts';
 import type { Attempt, Exchange, Step } from '../../src/interfaces/auth.ts';
 import { attempt, authenticatorContract } from '../contract/authenticator.ts';
 import hashes from '../data/hashes.json' with { type: 'json' };

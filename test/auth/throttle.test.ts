@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { HASHES_AT_ONCE_MAX, HashQueue } from '../../auth/hash-queue.ts';
-import { PasswordAuthenticator } from '../../auth/password-authenticator.ts';
-import { parsePasswordFile } from '../../auth/password-file.ts';
-import { LoginThrottle } from '../../auth/throttle.ts';
+import { HASHES_AT_ONCE_MAX, HashQueue } from '../../auth/passwords/hash-queue.ts';
+import { PasswordAuthenticator } from '../../auth/passwords/password-authenticator.ts';
+import { parsePasswordFile } from '../../auth/passwords/password-file.ts';
+import { LoginThrottle } from '../../auth/throttle/throttle.ts';
 import type { Attempt, Authenticator, Verdict } from '../../src/interfaces/auth.ts';
 import { DEFAULT_THROTTLE_LIMITS, type ThrottleLimits } from '../../src/limits.ts';
 import { attempt, authenticatorContract } from '../contract/authenticator.ts';

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { type Browser, chromium } from 'playwright-core';
-import { makeTicketKeyFile, mintTicket, readTicketKeys } from '../../auth/ticket.ts';
+import { makeTicketKeyFile, mintTicket, readTicketKeys } from '../../auth/tickets/ticket.ts';
 import { type Running, serve } from '../../cli/serve.ts';
 import { loadConfig } from '../../config/load.ts';
 import { pathOf } from '../tools/apt.ts';

@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { SignJWT } from 'jose';
-import { JwtAuthenticator } from '../../auth/jwt-authenticator.ts';
-import { readSecretFile } from '../../auth/jwt-keys.ts';
+import { JwtAuthenticator } from '../../auth/jwt/jwt-authenticator.ts';
+import { readSecretFile } from '../../auth/jwt/jwt-keys.ts';
 import {
   type MintOptions,
   makeTicketKeyFile,
@@ -14,8 +14,8 @@ import {
   readTicketKeys,
   TICKET_TYPE,
   type TicketKeys,
-} from '../../auth/ticket.ts';
-import { TicketAuthenticator } from '../../auth/ticket-authenticator.ts';
+} from '../../auth/tickets/ticket.ts';
+import { TicketAuthenticator } from '../../auth/tickets/ticket-authenticator.ts';
 import type { Attempt, Verdict } from '../../src/interfaces/auth.ts';
 import { attempt } from '../contract/authenticator.ts';
 import { FakeClock } from '../support/fake-clock.ts';

@@ -12,9 +12,9 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { AclAuthorizer } from '../../auth/acl-authorizer.ts';
-import { readAclFile } from '../../auth/acl-file.ts';
-import { WatchedFile } from '../../auth/watched-file.ts';
+import { AclAuthorizer } from '../../auth/acl/acl-authorizer.ts';
+import { readAclFile } from '../../auth/acl/acl-file.ts';
+import { WatchedFile } from '../../auth/files/watched-file.ts';
 import { ConfigError } from '../../src/errors.ts';
 
 const alice = { username: 'alice', clientId: 'dev1' };

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
 import { WebSocket } from 'ws';
-import { PasswordHasher } from '../../auth/password-hash.ts';
+import { PasswordHasher } from '../../auth/passwords/password-hash.ts';
 import { type Running, serve } from '../../cli/serve.ts';
 import { loadConfig } from '../../config/load.ts';
 import type { ConnectPacket } from '../../src/codec/packets.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt';
-import { explainCommand } from '../../cli/acl-actions.ts';
+import { explainCommand } from '../../cli/commands/acl-actions.ts';
 import { type Running, serve } from '../../cli/serve.ts';
 import { loadConfig } from '../../config/load.ts';
 import type { Action } from '../../src/interfaces/auth.ts';

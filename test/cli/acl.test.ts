@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { ACL_EXIT, checkCommand, explainCommand } from '../../cli/acl-actions.ts';
+import { ACL_EXIT, checkCommand, explainCommand } from '../../cli/commands/acl-actions.ts';
 import type { Action } from '../../src/interfaces/auth.ts';
 import vectors from '../data/hashes.json' with { type: 'json' };
 

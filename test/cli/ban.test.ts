@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt';
-import { addBan, type BanIo, listBans, removeBan } from '../../cli/ban.ts';
+import { addBan, type BanIo, listBans, removeBan } from '../../cli/commands/ban.ts';
 import { type Running, serve } from '../../cli/serve.ts';
 import { loadConfig } from '../../config/load.ts';
 import { ConfigErrors } from '../../config/problems.ts';

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { DEV_CA_NAME, ensureDevCertificates } from '../../cli/certificates.ts';
-import { loadTls } from '../../transports/tls-options.ts';
+import { loadTls } from '../../transports/tls/tls-options.ts';
 
 const DAY_MS = 86_400_000;
 const root = mkdtempSync(join(tmpdir(), 'sluice-certs-'));

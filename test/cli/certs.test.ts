@@ -5,13 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { ensureDevCertificates } from '../../cli/certificates.ts';
-import { initAuthority, issue } from '../../cli/certs-make.ts';
-import { revoke } from '../../cli/certs-revoke.ts';
-import { show } from '../../cli/certs-show.ts';
 import { warningsOf } from '../../cli/check.ts';
+import { initAuthority, issue } from '../../cli/commands/certs-make.ts';
+import { revoke } from '../../cli/commands/certs-revoke.ts';
+import { show } from '../../cli/commands/certs-show.ts';
 import { loadConfig } from '../../config/load.ts';
-import { identityOf } from '../../transports/certificate-identity.ts';
-import { loadTls } from '../../transports/tls-options.ts';
+import { identityOf } from '../../transports/tls/certificate-identity.ts';
+import { loadTls } from '../../transports/tls/tls-options.ts';
 import { pairOf, SCHEMES, TlsStage } from '../transports/tls-stage.ts';
 
 const DAY_MS = 86_400_000;

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt';
-import { PasswordHasher } from '../../auth/password-hash.ts';
+import { PasswordHasher } from '../../auth/passwords/password-hash.ts';
 import { ensureDevCertificates } from '../../cli/certificates.ts';
 import { type Running, serve } from '../../cli/serve.ts';
 import { loadConfig } from '../../config/load.ts';

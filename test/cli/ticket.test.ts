@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import mqtt, { type IClientOptions, type MqttClient } from 'mqtt';
+import { type TicketFlags, ticketCommand } from '../../cli/commands/ticket.ts';
 import { serve } from '../../cli/serve.ts';
-import { type TicketFlags, ticketCommand } from '../../cli/ticket.ts';
 import { loadConfig } from '../../config/load.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'sluice-cli-ticket-'));

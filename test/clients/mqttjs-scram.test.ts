@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import mqtt, { type IClientOptions, type IConnackPacket, type MqttClient } from 'mqtt';
-import { hashScram } from '../../auth/scram-hash.ts';
+import { hashScram } from '../../auth/scram/scram-hash.ts';
 import { type ChildBroker, startChildBroker } from '../support/child-broker.ts';
 import { ScramClient } from '../support/scram-client.ts';
 

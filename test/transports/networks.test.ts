@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { ConfigError } from '../../src/errors.ts';
-import { forwardedClient } from '../../transports/forwarded-for.ts';
 import { canonicalAddress, Networks } from '../../transports/networks.ts';
+import { forwardedClient } from '../../transports/proxy/forwarded-for.ts';
 
 const networks = (...texts: string[]) => new Networks('mqtt://0.0.0.0 allow', texts);
 

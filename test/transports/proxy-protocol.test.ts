@@ -5,7 +5,7 @@ import {
   ProxyError,
   parseProxyHeader,
   V1_BYTES_MAX,
-} from '../../transports/proxy-protocol.ts';
+} from '../../transports/proxy/proxy-protocol.ts';
 import { IPV4_BLOCK, IPV6_BLOCK, v2Header } from './proxy-headers.ts';
 
 const TLV = Buffer.from('\x04\x00\x03abc', 'latin1');

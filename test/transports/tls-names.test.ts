@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { after, afterEach, describe, it } from 'node:test';
 import { type ConnectionOptions, connect } from 'node:tls';
-import type { TlsOptions } from '../../transports/tls-options.ts';
+import type { TlsOptions } from '../../transports/tls/tls-options.ts';
 import { needs } from '../tools/needs.ts';
 import { Certificates, type Issued } from './certificates.ts';
 import { SCHEMES, TlsStage } from './tls-stage.ts';

@@ -6,8 +6,8 @@ import { WebSocket } from 'ws';
 import type { Clock } from '../../src/interfaces/clock.ts';
 import type { Log } from '../../src/interfaces/log.ts';
 import type { Address, PeerInfo, Wire, WireEvents } from '../../src/interfaces/transport.ts';
+import type { TlsOptions } from '../../transports/tls/tls-options.ts';
 import { TlsTransport } from '../../transports/tls.ts';
-import type { TlsOptions } from '../../transports/tls-options.ts';
 import { WebSocketTransport } from '../../transports/websocket.ts';
 
 export const SCHEMES = ['mqtts', 'wss'] as const;
