@@ -206,9 +206,10 @@ class Logins {
 
   #makeHttp(url: string): Authenticator {
     const { timeoutSeconds, concurrencyMax, cacheSeconds } = this.#auth.http;
-    const { clock, log } = this.#parts;
+    const { clock, log, placeOf } = this.#parts;
     return new HttpAuthenticator({
       url,
+      placeOf,
       timeoutSeconds,
       concurrencyMax,
       cacheSeconds,

@@ -215,7 +215,8 @@ export class WebSocketTransport implements Transport {
     const refusal = this.#refusal(request);
     if (refusal === undefined) return true;
     const [status] = refusal.split('\r\n');
-    const asked = `path ${request.url}, origin ${origin ?? 'none'}, host ${host ?? 'none'}`;
+    // Without the query, which is where pages put tokens.
+    const asked = `path ${pathOf(request)}, origin ${origin ?? 'none'}, host ${host ?? 'none'}`;
     const error = new Error(`WebSocket upgrade refused with ${status} (${asked})`);
     this.#options.onError?.(error, arrival.address);
     refuse(socket, refusal);

@@ -4,7 +4,7 @@ import type { Attempt, Authenticator, Verdict } from '../../src/interfaces/auth.
 import type { Clock } from '../../src/interfaces/clock.ts';
 import { GrantsError, grantsFrom } from '../grants.ts';
 import { isUserName } from '../jwt/jwt-token.ts';
-import { HashQueue } from '../passwords/hash-queue.ts';
+import { type HashPlace, HashQueue } from '../passwords/hash-queue.ts';
 import { LoginCache } from './http-cache.ts';
 import { fetchBounded } from './http-fetch.ts';
 
@@ -19,6 +19,8 @@ export interface HttpOptions {
   readonly clock: Pick<Clock, 'now'>;
   /** Logins that wait for a turn. */
   readonly waitingMax?: number;
+  /** Whose turn an attempt takes where it has to wait, and before whom; by default its address's, all alike. */
+  readonly placeOf?: (attempt: Attempt) => HashPlace;
   /** Why the service could not decide, for the log. */
   readonly onError?: (problem: string, attempt: Attempt) => void;
 }
@@ -72,7 +74,8 @@ export class HttpAuthenticator implements Authenticator {
     const known = this.#cache?.get(body);
     if (known !== undefined) return known;
     const deadlineMs = this.#options.clock.now() + this.#options.timeoutSeconds * 1_000;
-    const turn = { address: attempt.peer.address, rank: 0, memoryKib: 0 };
+    const place = this.#options.placeOf?.(attempt) ?? { address: attempt.peer.address, rank: 0 };
+    const turn = { ...place, memoryKib: 0 };
     const asked = this.#queue.offer(turn, () => this.#ask(body, attempt, deadlineMs));
     return asked === null ? BUSY : asked.then((verdict) => verdict ?? BUSY);
   }

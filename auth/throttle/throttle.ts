@@ -97,7 +97,8 @@ export class LoginThrottle {
   /** The place of an attempt in the queue of those that need a hash. What fails while it waits moves it back, or out. */
   placeOf(attempt: Attempt): HashPlace {
     const keys = this.#admitted.get(attempt)?.keys ?? keysOf(attempt);
-    const rankNow = (): number | null => (this.#isTooEarly(attempt) ? null : this.#rankOf(keys));
+    const rankNow = (): number | null =>
+      this.#isTooEarly(this.#admitted.get(attempt)) ? null : this.#rankOf(keys);
     const rank = this.#rankOf(keys);
     const { source, network } = keys.origin;
     // Strangers take turns by network: hosts are cheap where whole networks are to be had.
@@ -113,8 +114,7 @@ export class LoginThrottle {
   }
 
   /** Whether it would not be let in now: many that came at once are not to have a hash each when the first of them have failed. */
-  #isTooEarly(attempt: Attempt): boolean {
-    const admission = this.#admitted.get(attempt);
+  #isTooEarly(admission: Admission | undefined): boolean {
     // One that was let in behind a delay is the only one: what it took stands in its own way.
     if (admission === undefined || admission.taken.length > 0) return false;
     return !this.#isOpen(this.#checksFor(admission.keys));
@@ -141,9 +141,10 @@ export class LoginThrottle {
 
   #checksFor(keys: Keys): Check[] {
     const { addressFailuresMax, networkFailuresMax, userFailuresMax, clientIdFailuresMax } = this.#limits;
-    // Whoever logged in from here before is not to suffer for his neighbours, nor for those who guess at his name.
+    // Whoever logged in from here before is not to suffer for his neighbours, nor for those who guess at his name: also not
+    // for neighbours who guess at his name, so that only failures from his own address count.
     if (this.#known.get(keys.pair) !== undefined)
-      return [{ table: this.#namesThere, key: keys.userThere, allowance: addressFailuresMax }];
+      return [{ table: this.#namesThere, key: keys.pair, allowance: addressFailuresMax }];
     const checks: Check[] = [
       { table: this.#sources, key: keys.origin.source, allowance: addressFailuresMax },
       { table: this.#networks, key: keys.origin.network, allowance: networkFailuresMax },
@@ -172,19 +173,22 @@ export class LoginThrottle {
     this.#networks.fail(keys.origin.network, networkFailuresMax);
     this.#names.fail(keys.user, userFailuresMax);
     this.#names.fail(keys.clientId, clientIdFailuresMax);
-    const known = this.#known.get(keys.pair) !== undefined;
-    this.#namesThere.fail(keys.userThere, known ? addressFailuresMax : 1);
+    if (this.#known.get(keys.pair) !== undefined) this.#namesThere.fail(keys.pair, addressFailuresMax);
+    else this.#namesThere.fail(keys.userThere, 1);
     this.#namesThere.fail(keys.clientIdThere, 1);
   }
 
   /** Forgives what failed with this name from there, and no more: an account of one's own must not pay for guesses at others. */
   #succeeded(keys: Keys): void {
-    const count = this.#namesThere.count(keys.userThere);
+    // The path of a unix socket is its own network: then both keys are one.
+    const own = keys.pair === keys.userThere ? 0 : this.#namesThere.count(keys.pair);
+    const count = this.#namesThere.count(keys.userThere) + own;
     this.#sources.forgive(keys.origin.source, count);
     this.#networks.forgive(keys.origin.network, count);
     this.#names.forgive(keys.user, count);
     this.#names.forgive(keys.clientId, this.#namesThere.count(keys.clientIdThere));
     this.#namesThere.delete(keys.userThere);
+    this.#namesThere.delete(keys.pair);
     this.#namesThere.delete(keys.clientIdThere);
     this.#known.touch(keys.pair, true);
   }
@@ -213,6 +217,8 @@ export class LoginThrottle {
     };
     return {
       next: (data) => {
+        // Many that began at once are not to have a proof looked at each when the first of them have failed.
+        if (this.#isTooEarly(current)) return { kind: 'end', verdict: THROTTLED, data: null };
         const step = exchange.next(data);
         return step instanceof Promise ? step.then(conclude) : conclude(step);
       },

@@ -337,9 +337,9 @@ export class Session {
   #sendWaiting(receiver: Receiver, delivery: Delivery): void {
     const expirySeconds = delivery.message.expirySeconds(this.#context.clock.now());
     const again = delivery.packetId !== 0;
-    // Asked again for what waited: the right may be gone since it was queued.
+    // Asked again for what waited, and for what is sent again: the right may be gone, or its client be here with a smaller credential.
     const mayReceive = this.#context.authorizer.may(this.identity, 'receive', delivery.message.topic);
-    if (!again && (expirySeconds === 0 || !mayReceive)) {
+    if (!mayReceive || (!again && expirySeconds === 0)) {
       this.#done(delivery);
       return;
     }

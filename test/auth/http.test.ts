@@ -5,7 +5,9 @@ import { afterEach, beforeEach, describe, it } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { HttpAuthenticator, type HttpOptions } from '../../auth/http/http-authenticator.ts';
 import { CACHE_BYTES_MAX, LoginCache } from '../../auth/http/http-cache.ts';
+import { LoginThrottle } from '../../auth/throttle/throttle.ts';
 import type { Attempt, Verdict } from '../../src/interfaces/auth.ts';
+import { DEFAULT_THROTTLE_LIMITS } from '../../src/limits.ts';
 import { attempt, authenticatorContract } from '../contract/authenticator.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { json, type Service, startService } from './http-server.ts';
@@ -278,6 +280,23 @@ describe('Many logins at once', () => {
     gate.open();
     for (const verdict of await Promise.all([first, ...waiting])) assert.deepEqual(verdict, ACCEPTED);
     assert.equal(service.asked.length, 5);
+  });
+
+  it('are not asked about any more when the first of them have failed', async () => {
+    const throttle = new LoginThrottle(clock, { ...DEFAULT_THROTTLE_LIMITS, addressFailuresMax: 3 });
+    const login = new HttpAuthenticator({
+      url: service.url,
+      timeoutSeconds: 30,
+      concurrencyMax: 1,
+      cacheSeconds: 0,
+      clock,
+      placeOf: (given) => throttle.placeOf(given),
+    });
+    const guarded = throttle.guard(login);
+    const burst = Array.from({ length: 20 }, () => guarded.authenticate(attempt(ALICE)));
+    await Promise.all(burst);
+    // The one under way, and the one begun before its failure was counted, come on top.
+    assert.ok(service.asked.length <= 5, `${service.asked.length}`);
   });
 
   it('are not asked about any more when their turn comes too late', async () => {

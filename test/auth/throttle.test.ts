@@ -172,6 +172,17 @@ describe('The login throttle', () => {
     assert.deepEqual(tryTimes(2, from('192.0.2.1')), ['bad-credentials', 'throttled']);
   });
 
+  it('does not let his neighbours lock out a user who has logged in from his address', () => {
+    const { tryIt, tryTimes } = stage();
+    assert.equal(tryIt(from('192.0.2.1', RIGHT)), 'ok');
+    for (let host = 2; host < 6; host++) tryTimes(3, from(`192.0.2.${host}`));
+    assert.equal(tryIt(from('192.0.2.1', RIGHT)), 'ok');
+    // Nor those in the next /64 of his /48.
+    assert.equal(tryIt(from('2001:db8:0:1::1', RIGHT)), 'ok');
+    for (let net = 2; net < 6; net++) tryTimes(3, from(`2001:db8:0:${net}::1`));
+    assert.equal(tryIt(from('2001:db8:0:1::1', RIGHT)), 'ok');
+  });
+
   it('forgives a user who gets it right what he got wrong, and no guesses at others', () => {
     const { tryIt, tryTimes } = stage();
     for (let round = 0; round < 5; round++) {
@@ -337,6 +348,30 @@ describe('The login throttle', () => {
     // The name has failed often enough: one more try for each network.
     assert.equal(await guess('192.0.9.1'), 'bad-credentials');
     assert.equal(await guess('192.0.9.2'), 'throttled');
+  });
+
+  it('looks at no proof of exchanges that began at once, when the first of them have failed', async () => {
+    for (const username of ['alice', null]) {
+      const throttle = new LoginThrottle(new FakeClock(), SETTINGS);
+      let proofs = 0;
+      const guarded = throttle.guard({
+        authenticate: () => ({ ok: false, reason: 'unknown-user' }),
+        exchange: () => ({
+          next: (data) => {
+            if (data.length === 0) return { kind: 'continue', data: null, username: 'alice' };
+            proofs++;
+            return { kind: 'end', verdict: { ok: false, reason: 'bad-credentials' }, data: null };
+          },
+        }),
+      });
+      const begun = Array.from(
+        { length: 20 },
+        (_, at) => guarded.exchange!('SCRAM-SHA-256', from('192.0.2.1', { username, clientId: `c${at}` }))!,
+      );
+      for (const exchange of begun) assert.equal((await exchange.next(Buffer.alloc(0))).kind, 'continue');
+      for (const exchange of begun) await exchange.next(Buffer.from('proof'));
+      assert.equal(proofs, SETTINGS.addressFailuresMax, `user name in CONNECT: ${username}`);
+    }
   });
 
   it('offers no enhanced authentication where there is none', () => {

@@ -370,6 +370,15 @@ describe('what HTTP a stranger may speak', () => {
     return answer.split('\r\n')[0];
   };
 
+  it('is not repeated with its query, where pages put tokens', TIMEOUT, async () => {
+    await open(KINDS[3], {});
+    const upgrade = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'];
+    const first = 'GET /elsewhere?token=secret HTTP/1.1';
+    assert.equal(await ask(first, 'Host: x', ...upgrade), 'HTTP/1.1 404 Not Found');
+    assert.match(stage.errors[0].message, /path \/elsewhere,/);
+    assert.doesNotMatch(stage.errors[0].message, /secret/);
+  });
+
   it('is one request without a body, after which the connection is closed', TIMEOUT, async () => {
     await open(KINDS[3], {});
     const host = 'Host: 127.0.0.1';
