@@ -1,5 +1,5 @@
 /** Several ways to log in, one after the other: the first that knows the user decides. */
-import type { Attempt, Authenticator, Exchange, Verdict } from '../src/interfaces/auth.ts';
+import type { Attempt, Authenticator, Exchange, Step, Verdict } from '../src/interfaces/auth.ts';
 
 /** One way in, under the name that the configuration and the log give it. */
 export interface ChainLink {
@@ -34,12 +34,14 @@ export class AuthenticatorChain implements Authenticator {
     return this.#ask(attempt, 0);
   }
 
-  /** Begins with the first link that knows the method; it alone decides. */
+  /** Begins with the first link that knows the method; it alone decides, but not against a certificate that is asked before it. */
   exchange(method: string, attempt: Attempt): Exchange | null {
+    let vouchedFor: string | undefined;
     for (const { name, authenticator } of this.#links) {
+      if (isCertificate(authenticator)) vouchedFor = attempt.peer.username;
       try {
         const exchange = authenticator.exchange?.(method, attempt) ?? null;
-        if (exchange !== null) return exchange;
+        if (exchange !== null) return vouchedFor === undefined ? exchange : onlyFor(vouchedFor, exchange);
       } catch (error) {
         this.#onError(name, error, attempt);
         return FAILED;
@@ -72,6 +74,24 @@ export class AuthenticatorChain implements Authenticator {
     this.#onError(name, error, attempt);
     return UNAVAILABLE;
   }
+}
+
+function isCertificate(authenticator: Authenticator): boolean {
+  return authenticator instanceof CertificateAuthenticator;
+}
+
+/** An exchange that proves somebody else than `username` has failed. */
+function onlyFor(username: string, exchange: Exchange): Exchange {
+  const judge = (step: Step): Step =>
+    step.kind === 'end' && step.verdict.ok && step.verdict.username !== username
+      ? { kind: 'end', verdict: { ok: false, reason: 'bad-credentials' }, data: null }
+      : step;
+  return {
+    next: (data) => {
+      const step = exchange.next(data);
+      return step instanceof Promise ? step.then(judge) : judge(step);
+    },
+  };
 }
 
 function goesOn(verdict: Verdict): boolean {

@@ -82,7 +82,7 @@ function unreadable(path: string, error: unknown): ConfigError {
   if (code === 'ENOENT')
     return new ConfigError(path, 'the file does not exist', 'Create it, or correct the path.');
   if (code === 'EACCES')
-    return new ConfigError(path, 'no permission to read the file', 'Let its owner run the broker.');
+    return new ConfigError(path, 'no permission to read the file', 'Run this as its owner.');
   return new ConfigError(
     path,
     `the file cannot be read (${code ?? message})`,

@@ -37,9 +37,17 @@ const LOCK_FLAGS = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | c
 /**
  * Applies one edit. The new content is written to `PATH.lock`, which also keeps other writers out, and renamed into place.
  * Owner, group and mode stay, but others lose all access; a new file is 0600 and belongs to the owner of its folder.
- * @throws ConfigError when the file is a symbolic link or locked, and what `change` throws
+ * @throws ConfigError when the file is a symbolic link, locked or cannot be written, and what `change` throws
  */
 export async function editLocked(path: string, edit: LockedEdit): Promise<void> {
+  try {
+    await edited(path, edit);
+  } catch (error) {
+    throw told(error, path);
+  }
+}
+
+async function edited(path: string, edit: LockedEdit): Promise<void> {
   if (edit.makeFolder) mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const lock = `${path}.lock`;
   const descriptor = await takeLock(lock, edit);
@@ -61,14 +69,28 @@ export async function editLocked(path: string, edit: LockedEdit): Promise<void> 
 
 /**
  * Null when there is nothing. What is written must be no symbolic link: it could lead anywhere.
- * @throws ConfigError when it is one, or no regular file
+ * @throws ConfigError when it is one, no regular file, or out of reach
  */
 export function statWithoutLink(path: string, what: string): Stats | null {
-  const stat = lstatSync(path, { throwIfNoEntry: false });
+  let stat: Stats | undefined;
+  try {
+    stat = lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    throw told(error, path);
+  }
   if (stat === undefined) return null;
   if (stat.isFile()) return stat;
   const found = stat.isSymbolicLink() ? 'a symbolic link' : 'not a regular file';
   throw new ConfigError(path, `this is ${found}`, `Name the ${what} itself.`);
+}
+
+/** An error of the system as a user can read it; any other stays what it is. */
+function told(error: unknown, path: string): unknown {
+  const { code } = error as NodeJS.ErrnoException;
+  if (error instanceof ConfigError || code === undefined) return error;
+  if (code === 'EACCES' || code === 'EPERM')
+    return new ConfigError(path, 'no permission for the file or its folder', 'Run this as their owner.');
+  return new ConfigError(path, `the file cannot be used (${code})`, 'Check the path and the disk.');
 }
 
 async function takeLock(lock: string, { what, command }: LockedEdit): Promise<number> {

@@ -149,6 +149,31 @@ describe('The certificate link', () => {
     }
   });
 
+  it('lets nobody prove by an exchange that he is somebody else', async () => {
+    const proves = (username: string): ChainLink => ({
+      name: 'scram',
+      authenticator: {
+        authenticate: () => UNKNOWN,
+        exchange: () => ({
+          next: async () => ({ kind: 'end', verdict: { ok: true, username }, data: Buffer.from('v') }),
+        }),
+      },
+    });
+    const verdictOf = async (links: ChainLink[], given: Attempt): Promise<unknown> => {
+      const step = await new AuthenticatorChain(links).exchange('M', given)!.next(Buffer.alloc(0));
+      return step.kind === 'end' && step.verdict;
+    };
+    const first: ChainLink = { name: 'certificate', authenticator: certificate };
+    assert.deepEqual(await verdictOf([first, proves('device-7')], vouched({})), {
+      ok: true,
+      username: 'device-7',
+    });
+    assert.deepEqual(await verdictOf([first, proves('bob')], vouched({})), refusal('bad-credentials'));
+    const bob: Verdict = { ok: true, username: 'bob' };
+    assert.deepEqual(await verdictOf([first, proves('bob')], attempt({})), bob);
+    assert.deepEqual(await verdictOf([proves('bob'), first], vouched({})), bob);
+  });
+
   it('leaves clients without a verified certificate to others', () => {
     assert.deepEqual(certificate.authenticate(attempt({ username: 'device-7' })), UNKNOWN);
   });
