@@ -24,7 +24,7 @@ const EXIT_USAGE = 2;
  * @returns the exit code
  */
 export async function main(args: readonly string[]): Promise<number> {
-  const program = createProgram();
+  const program = createProgram(args);
   if (args.length === 0) {
     program.outputHelp();
     return 0;
@@ -40,31 +40,37 @@ export async function main(args: readonly string[]): Promise<number> {
   }
 }
 
-/** The tree of commands. */
-export function createProgram(): Command {
+/**
+ * The tree of commands.
+ * @param args what will be parsed, for suggestions
+ */
+export function createProgram(args: readonly string[] = []): Command {
   const program = new Command('sluice')
     .description('A secure MQTT broker for TCP, TLS, WebSocket and unix sockets.')
     .version(readVersion(), '--version', 'print the version')
     .helpOption('-h, --help', 'print help')
-    .helpCommand(false);
+    .helpCommand('help [command]', 'print help for a command')
+    .addHelpText('after', '\n"sluice COMMAND --help" tells more. The manual: README.md and docs/.');
   // Set before the commands are added: they inherit it.
-  program.exitOverride().configureOutput({ outputError: (text, write) => write(withSuggestion(text)) });
+  program.exitOverride().configureOutput({
+    outputError: (text, write) => write(withSuggestion(text, commandOf(program, args))),
+  });
   program.showSuggestionAfterError(false);
 
   const serve = program
     .command('serve')
-    .description('Run the broker. Without a file: on loopback only, for trying things out.');
+    .description('run the broker; without a configuration on loopback only, for trying things out');
   addConfigFlags(serve);
   // What only one command needs is loaded by that command.
   serve.action(async (flags: Record<string, string | true>) => {
     const config = toConfig(flags);
     const { serveUntilStopped } = await import('./serve.ts');
-    await serveUntilStopped(config);
+    await serveUntilStopped(config, flags.config === undefined ? undefined : String(flags.config));
   });
 
   const check = program
     .command('check')
-    .description('Look for mistakes in the configuration and the files it names; start nothing.');
+    .description('look for mistakes in the configuration and the files it names; starts nothing');
   addConfigFlags(check);
   check.action((flags: Record<string, string | true>) => runCheck(toConfig(flags)));
 
@@ -127,35 +133,33 @@ function normaliseFlags(args: readonly string[]): string[] {
   });
 }
 
-/** Commander names the unknown word; the nearest one that exists is worth more than the list. */
-function withSuggestion(text: string): string {
+/** The command that the words lead to, like `ban add`. */
+function commandOf(program: Command, args: readonly string[]): Command {
+  let command = program;
+  for (const word of args) {
+    const next = command.commands.find((each) => each.name() === word);
+    if (next === undefined) break;
+    command = next;
+  }
+  return command;
+}
+
+/** Commander names the unknown word; the nearest one that the command knows is worth more than the list. */
+function withSuggestion(text: string, command: Command): string {
   const unknown = /^error: unknown (option|command) '([^']*)'/.exec(text);
   const message = printable(text.trimEnd().replace(/^error: /, ''));
   if (unknown === null) return `sluice: ${message}\n`;
+  const help = command.createHelp();
   const known =
     unknown[1] === 'command'
-      ? [
-          'serve',
-          'check',
-          'passwd',
-          'ticket',
-          'ban',
-          'acl',
-          'explain',
-          'certs',
-          'init',
-          'issue',
-          'revoke',
-          'show',
-          'store',
-          'stats',
-          'verify',
-          'export',
-          'import',
-          'compact',
-        ]
-      : ['--config', '--help', '--version', ...describeOptions().map((row) => row.flag)];
+      ? help.visibleCommands(command).map((each) => each.name())
+      : help.visibleOptions(command).map((option) => option.long ?? option.flags);
   const meant = nearest(unknown[2].split('=')[0], known);
-  const remedy = meant === null ? 'Ask the command for --help' : `Did you mean ${meant}?`;
+  const name = [...parentsOf(command), command.name()].join(' ');
+  const remedy = meant === null ? `See "${name} --help"` : `Did you mean ${meant}?`;
   return `sluice: ${message}. ${remedy}\n`;
+}
+
+function parentsOf({ parent }: Command): string[] {
+  return parent === null ? [] : [...parentsOf(parent), parent.name()];
 }

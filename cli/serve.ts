@@ -1,4 +1,5 @@
 /** `sluice serve`, the composition root: builds every part, opens the doors, and takes it all down again. */
+import { statSync } from 'node:fs';
 import { setTimeout as wait } from 'node:timers/promises';
 import { DEV_CERTS_DIRECTORY } from '../config/load.ts';
 import { ConfigErrors } from '../config/problems.ts';
@@ -155,7 +156,7 @@ async function openDoors(
 ): Promise<OpenDoor[]> {
   const opening = listeners.map(async (listener): Promise<OpenDoor> => {
     const onError: OnError = (error, address) => {
-      context.log.info('connection.failed', { door: listener.url, address, problem: error.message });
+      context.log.info('connection.failed', { door: listener.url, address, problem: problemOf(error) });
     };
     const door = createDoor(listener, config.limits, onError, context);
     const address = await door.transport.listen((wire) => core.accept(wire, listener));
@@ -168,6 +169,11 @@ async function openDoors(
   await closeDoors(open);
   const defect = faults.find((fault) => !(fault instanceof ConfigError));
   throw defect ?? new ConfigErrors(faults);
+}
+
+/** OpenSSL's message is a line of numbers and source files; its `reason` says the same in words. */
+function problemOf(error: Error & { reason?: unknown }): string {
+  return typeof error.reason === 'string' ? `TLS: ${error.reason}` : error.message;
 }
 
 class RunningBroker implements Running {
@@ -242,20 +248,41 @@ class RunningBroker implements Running {
 /**
  * Serves until SIGTERM or SIGINT (a second one ends it at once); SIGHUP reloads. Resolves when all is closed.
  * An error that nobody caught is logged and ends the process with code 1: its state cannot be trusted.
+ * @param file the configuration file; it is not read again, and a reload says so when it has changed
  */
-export async function serveUntilStopped(config: Config): Promise<void> {
+export async function serveUntilStopped(config: Config, file?: string): Promise<void> {
+  const atStart = versionOf(file);
   // A reader of our output that goes away must not take the broker along.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   let running: Running | null = null;
   // Before the start, not after: whoever reads "ready" may send a signal at once.
   process.on('uncaughtException', (error) => void crash(running, error));
-  process.on('SIGHUP', () => void running?.reload());
+  process.on('SIGHUP', () => {
+    void running?.reload();
+    const now = versionOf(file);
+    if (now !== null && now !== atStart)
+      running?.log.warn('config.not_reloaded', {
+        file,
+        remedy: 'restart the broker: its configuration is read at the start only',
+      });
+  });
   const stopped = untilSignal();
   running = await serve(config, process, (error) => void stopForStore(running, error));
   await stopped;
   await running.close();
   // Whatever a library left running must not hold the process; its output is already written.
   setTimeout(() => process.exit(), MS_PER_SECOND).unref();
+}
+
+/** What changes with a file, without reading it: who gave root up may not be able to. Null where it cannot be said. */
+function versionOf(file: string | undefined): string | null {
+  if (file === undefined) return null;
+  try {
+    const { ino, size, mtimeMs } = statSync(file);
+    return `${ino} ${size} ${mtimeMs}`;
+  } catch {
+    return null;
+  }
 }
 
 /** Resolves with the first SIGTERM or SIGINT; the second ends the process. */

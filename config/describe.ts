@@ -50,6 +50,10 @@ the default, the file, the environment, the command line. File paths are relativ
 configuration file. Unknown keys, wrong types and values out of range stop the start; \`sluice check -c FILE\` looks for all
 of them, and at the files that are named, without starting anything.
 
+The configuration is read at the start only: check a change, then restart. Files that it names (passwords, rules, bans,
+keys, certificates, revocation lists) are read again when they change, and on \`SIGHUP\`, which says
+\`config.not_reloaded\` where the configuration itself has changed.
+
 Flags are the key behind two dashes: \`--limits.queueMessagesMax 500\`, or \`--limits.queue-messages-max 500\`. Every key has a
 variable too: \`SLUICE_LIMITS_QUEUE_MESSAGES_MAX=500\`.
 

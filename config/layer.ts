@@ -1,6 +1,6 @@
 /** Reading keys into a table of values: file, environment and flags all go through here, and every problem is kept. */
 import { ConfigError } from '../src/errors.ts';
-import { describeFormat, fits } from './formats.ts';
+import { describeFormat, type Format, fits } from './formats.ts';
 import type { Option } from './option.ts';
 import { nearest, printable, showValue } from './problems.ts';
 import { type Tree, toValue } from './yaml-file.ts';
@@ -67,8 +67,20 @@ function take(option: Option, tree: Tree, found: Map<string, Found>, naming: Nam
     const problem = `${showValue(name, value)} is not available in this version`;
     return new ConfigError(where, problem, `Leave it out, or give ${JSON.stringify(option.format.value)}`);
   }
-  const problem = `${showValue(name, value)} does not fit`;
+  const wrong = strangersIn(option.format, value);
+  const problem = `${wrong === '' ? showValue(name, value) : wrong} does not fit`;
   return new ConfigError(where, problem, `Give ${describeFormat(option.format)}`);
+}
+
+/** The items of a list that are none of its choices; empty where the value as a whole is what does not fit. */
+function strangersIn(format: Format, value: unknown): string {
+  if (format.kind !== 'choices' || !Array.isArray(value)) return '';
+  const known: readonly unknown[] = format.values;
+  return value
+    .filter((item) => !known.includes(item))
+    .slice(0, 5)
+    .map((item) => showValue('', item))
+    .join(', ');
 }
 
 function notASection(key: string, tree: Tree, naming: Naming): ConfigError {

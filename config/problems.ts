@@ -45,7 +45,7 @@ export function printable(text: string): string {
 export function nearest(name: string, candidates: Iterable<string>): string | null {
   const wanted = name.toLowerCase().slice(0, 64);
   let best: string | null = null;
-  let bestDistance = Math.max(2, Math.floor(wanted.length / 3)) + 1;
+  let bestDistance = Math.max(wanted.length < 4 ? 1 : 2, Math.floor(wanted.length / 3)) + 1;
   for (const candidate of candidates) {
     const distance = editDistance(wanted, candidate.toLowerCase());
     if (distance < bestDistance) {

@@ -38,13 +38,19 @@ export function registerAcl(program: Command): void {
     .description(
       'say why a client may do something or not, and by which line: exit code 0 allowed, 1 denied, 2 error',
     )
-    .addArgument(new Argument('<action>', 'a will is published').choices(['publish', 'subscribe', 'receive']))
+    .addArgument(
+      new Argument('<action>', 'what it wants to do; a will is published').choices([
+        'publish',
+        'subscribe',
+        'receive',
+      ]),
+    )
     .argument('<topic>', 'topic name; for subscribe a filter, $share/GROUP/ included')
     .option('--file <file>', 'the ACL file')
     .option('-c, --config <file>', 'configuration file (YAML) that names it, in place of --file')
     .option('--listener <url>', 'with -c: for clients that come in by this listener')
     .option('--user <name>', 'user name; without it the client is anonymous')
-    .requiredOption('--client <id>', 'client id')
+    .requiredOption('--client <id>', 'client id; always needed')
     .option('--all', 'also list every line before, and why it did not decide')
     .option('--json', 'print JSON')
     .action((action, topic, flags) =>

@@ -1,4 +1,5 @@
 /** `sluice ban`: bans addresses, networks, users and client ids, in the file that a running broker reads again. */
+import { existsSync } from 'node:fs';
 import { Argument, type Command } from 'commander';
 import { editBanFile, nounOf, problemWithReason, readBanFile } from '../../auth/bans/ban-file.ts';
 import { BAN_KINDS, type Ban, type BanKind, isInForce, normalValue } from '../../auth/bans/ban-list.ts';
@@ -80,20 +81,21 @@ export async function addBan(kind: BanKind, given: string, flags: AddFlags, io: 
   const ban: Ban = { kind, value, sinceMs, untilMs, reason };
   const replaced = await editBanFile(fileOf(flags), { action: 'add', ban }, sinceMs);
   const until = untilMs === null ? '' : ` until ${new Date(untilMs).toISOString()}`;
-  io.stdout.write(`${replaced ? 'Changed the ban: ' : 'Banned '}${kind} ${printable(value)}${until}.\n`);
+  io.stdout.write(`${replaced ? 'Changed the ban: ' : 'Banned '}${kind} ${shown(value)}${until}.\n`);
 }
 
 /** @throws ConfigError when there is no such ban */
 export async function removeBan(kind: BanKind, given: string, flags: FileFlags, io: BanIo): Promise<void> {
   const value = requireValue(kind, given);
   await editBanFile(fileOf(flags), { action: 'remove', kind, value }, io.wallNow());
-  io.stdout.write(`Lifted the ban of ${kind} ${printable(value)}.\n`);
+  io.stdout.write(`Lifted the ban of ${kind} ${shown(value)}.\n`);
 }
 
 /** @throws ConfigError when the file cannot be read */
 export function listBans(flags: ListFlags, io: BanIo): void {
   const now = io.wallNow();
-  const bans = readBanFile(fileOf(flags)).bans.filter((ban) => isInForce(ban, now));
+  const file = fileOf(flags);
+  const bans = readBanFile(file).bans.filter((ban) => isInForce(ban, now));
   if (flags.json === true) {
     for (const { kind, value, sinceMs, untilMs, reason } of bans) {
       const until = untilMs === null ? null : new Date(untilMs).toISOString();
@@ -103,23 +105,41 @@ export function listBans(flags: ListFlags, io: BanIo): void {
     }
     return;
   }
-  if (bans.length === 0) io.stdout.write('Nobody is banned.\n');
+  if (bans.length === 0)
+    io.stdout.write(
+      `Nobody is banned in ${printable(file)}${existsSync(file) ? '' : ', which does not exist'}.\n`,
+    );
   for (const { kind, value, untilMs, reason } of bans) {
     const until = untilMs === null ? 'for ever' : `until ${new Date(untilMs).toISOString()}`;
     const why = reason === '' ? '' : `  ${printable(reason)}`;
-    io.stdout.write(`${kind.padEnd(8)} ${printable(value)}  ${until}${why}\n`);
+    io.stdout.write(`${kind.padEnd(8)} ${shown(value)}  ${until}${why}\n`);
   }
 }
 
 function requireValue(kind: BanKind, given: string): string {
   const value = normalValue(kind, given);
   if (value === null) {
-    throw new ConfigError(`"${printable(given)}"`, `this is no ${nounOf(kind)}`, 'See "sluice ban --help".');
+    throw new ConfigError(`"${printable(given)}"`, `this is no ${nounOf(kind)}`, shapeOf(kind, given));
   }
   if (kind === 'network' && value.endsWith('/0')) {
     throw new ConfigError(value, 'this is everybody', 'Close a listener with its "allow" list instead.');
   }
   return value;
+}
+
+/** What would be right in place of `given`; also where it is a value of the other kind. */
+function shapeOf(kind: BanKind, given: string): string {
+  const other = kind === 'address' ? 'network' : 'address';
+  const isAddress = kind === 'address' || kind === 'network';
+  if (isAddress && normalValue(other, given) !== null) return `Ban it as "${other}".`;
+  if (kind === 'address') return 'Give one like 203.0.113.7 or 2001:db8::7.';
+  if (kind === 'network') return 'Give one like 203.0.113.0/24 or 2001:db8::/48.';
+  return 'Give well-formed UTF-8 of at most 65535 bytes.';
+}
+
+/** A name as it is shown; an empty one would not be seen. */
+function shown(value: string): string {
+  return value === '' ? '""' : printable(value);
 }
 
 /** Wall-clock milliseconds; null: no end. */

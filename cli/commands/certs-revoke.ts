@@ -82,7 +82,12 @@ function serialOf(file: string, ca: X509Certificate, caFile: string): string {
     certificate = new X509Certificate(readFileSync(file));
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    const problem = code === 'ENOENT' ? 'it does not exist' : 'it is no certificate in PEM or DER form';
+    const problem =
+      code === 'ENOENT'
+        ? 'it does not exist'
+        : code === 'EACCES'
+          ? 'no permission to read it'
+          : 'it is no certificate in PEM or DER form';
     throw new ConfigError(file, problem, 'Name the certificate that is to be revoked');
   }
   if (certificate.checkIssued(ca) && certificate.verify(ca.publicKey)) {

@@ -54,7 +54,10 @@ export async function passwdCommand(options: PasswdOptions, io: CommandIo): Prom
 
 /** Adds the `passwd` command to the program. */
 export function registerPasswd(program: Command): void {
-  const passwd = program.command('passwd').description('manage the users of a password file');
+  const passwd = program
+    .command('passwd')
+    .description('manage the users of a password file')
+    .helpCommand(false);
   const run = async (options: PasswdOptions) => {
     process.exitCode = await passwdCommand(options, process);
   };

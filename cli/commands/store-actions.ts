@@ -138,6 +138,7 @@ async function withProgress<T>(
 function told(error: unknown, where: string): unknown {
   const { code, message } = error as NodeJS.ErrnoException;
   if (error instanceof ConfigError || code === undefined) return error;
+  if (code === 'ENOENT') return new ConfigError(where, 'there is no such file or folder', 'Correct the path');
   return new ConfigError(where, message, 'Check path, permissions and free disk space');
 }
 

@@ -41,7 +41,7 @@ describe('sluice ban', () => {
   test('adds, changes, lists and removes bans', async () => {
     const { file, io, said, pass } = stage();
     listBans({ file }, io);
-    assert.equal(said(), 'Nobody is banned.\n');
+    assert.equal(said(), `Nobody is banned in ${file}, which does not exist.\n`);
     await addBan('address', '::ffff:203.0.113.7', { file, for: '1h', reason: 'too curious' }, io);
     assert.equal(said(), 'Banned address 203.0.113.7 until 2026-06-01T01:00:00.000Z.\n');
     await addBan('network', '198.51.100.77/24', { file, until: '2026-06-02' }, io);
@@ -79,7 +79,8 @@ describe('sluice ban', () => {
     const { file, io, said } = stage();
     const cases: [Parameters<typeof addBan>[0], string, object, RegExp][] = [
       ['address', '203.0.113', {}, /"203\.0\.113": this is no IP address/],
-      ['network', '203.0.113.7', {}, /this is no network like 203\.0\.113\.0\/24/],
+      ['address', '10.0.0.0/8', {}, /this is no IP address\. Ban it as "network"/],
+      ['network', '203.0.113.7', {}, /this is no network like 203\.0\.113\.0\/24\. Ban it as "address"/],
       ['network', '1.2.3.4/0', {}, /0\.0\.0\.0\/0: this is everybody/],
       ['user', 'a', { for: '1y' }, /--for: this is no time span/],
       ['user', 'a', { for: '0s' }, /--for: this is no time span/],
@@ -94,6 +95,22 @@ describe('sluice ban', () => {
       await assert.rejects(addBan(kind, value, { file, ...flags }, io), problem);
     assert.equal(said(), '');
     assert.throws(() => readFileSync(file), { code: 'ENOENT' });
+  });
+
+  test('says of a path that cannot be used what is wrong with it, in one line', async () => {
+    const { file, io } = stage();
+    writeFileSync(file, '', { mode: 0o600 });
+    const below = join(file, 'bans.jsonl');
+    await assert.rejects(addBan('user', 'a', { file: below }, io), {
+      name: 'ConfigError',
+      message: `${below}: the file cannot be used (ENOTDIR). Check the path and the disk.`,
+    });
+  });
+
+  test('shows an empty name as one', async () => {
+    const { file, io, said } = stage();
+    await addBan('user', '', { file }, io);
+    assert.equal(said(), 'Banned user "".\n');
   });
 
   test('finds the file by the configuration, and is understood on the command line', () => {

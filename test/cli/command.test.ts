@@ -95,6 +95,13 @@ describe('sluice', () => {
     const flag = await run(['serve', '--limits.queueMesagesMax', '5']);
     assert.equal(flag.code, 2);
     assert.match(flag.text, /unknown option .* Did you mean --limits\.queueMessagesMax\?\n$/);
+    assert.match(
+      (await run(['ban', 'ad', 'user', 'x'])).text,
+      /unknown command 'ad'\. Did you mean add\?\n$/,
+    );
+    assert.match((await run(['ban', 'add', 'user', 'x', '--fro', '1h'])).text, /Did you mean --for\?\n$/);
+    const far = await run(['ban', 'list', '--colour']);
+    assert.match(far.text, /unknown option '--colour'\. See "sluice ban list --help"\n$/);
   });
 });
 
@@ -158,6 +165,23 @@ describe('sluice serve', () => {
     await broker.shows('"event":"acl.refused"');
     assert.ok(broker.output.text.includes(`${acl}:2`), broker.output.text);
     broker.child.kill('SIGINT');
+    assert.equal((await broker.done).code, 0);
+  });
+
+  test('says on SIGHUP that a changed configuration waits for a restart, and only then', async () => {
+    const directory = folder();
+    const file = join(directory, 's.yaml');
+    writeFileSync(file, 'listeners: [{ url: "mqtt://127.0.0.1:0" }]\nauth: { allowAnonymous: true }\n');
+    const broker = start(['serve', '-c', file], directory, { SLUICE_LOG_FILE: '' });
+    await broker.shows('ready\n');
+    broker.child.kill('SIGHUP');
+    await broker.shows('"event":"broker.reloaded"');
+    assert.doesNotMatch(broker.output.text, /config\.not_reloaded/);
+    writeFileSync(file, 'listeners: [{ url: "mqtt://127.0.0.1:0" }]\nauth: { allowAnonymous: false }\n');
+    broker.child.kill('SIGHUP');
+    await broker.shows('"event":"config.not_reloaded"');
+    assert.ok(broker.output.text.includes(`"file":"${file}"`), broker.output.text);
+    broker.child.kill('SIGTERM');
     assert.equal((await broker.done).code, 0);
   });
 });

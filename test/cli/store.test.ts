@@ -223,7 +223,7 @@ describe('sluice store export and import', () => {
     assert.deepEqual(readdirSync(cwd).sort(), ['data', 'dump']);
     const nowhere = run(cwd, ['export', 'none/dump']);
     assert.equal(nowhere.status, 1);
-    assert.match(nowhere.stderr, /^sluice: none\/dump: ENOENT/);
+    assert.match(nowhere.stderr, /^sluice: none\/dump: there is no such file or folder\. /);
   });
 
   test('say what had to be left out, with exit code 3', () => {
@@ -275,7 +275,7 @@ describe('sluice store export and import', () => {
     assert.deepEqual(readdirSync(path.join(cwd, 'new')), []);
     const missing = run(cwd, ['import', 'none', '--dir', 'new']);
     assert.equal(missing.status, 1);
-    assert.match(missing.stderr, /^sluice: none: ENOENT/);
+    assert.match(missing.stderr, /^sluice: none: there is no such file or folder\. /);
   });
 });
 
