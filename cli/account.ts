@@ -99,12 +99,17 @@ export class Account {
 }
 
 /** Says so when the system allows fewer open files than there may be connections; aloud if somebody has chosen their number. */
-export function checkOpenFiles({ limits, sources }: Pick<Config, 'limits' | 'sources'>, log: Log): void {
+export function checkOpenFiles(
+  { limits, strangers, sources }: Pick<Config, 'limits' | 'strangers' | 'sources'>,
+  log: Log,
+): void {
   const { connectionsMax } = limits;
   const openFilesMax = readOpenFilesMax();
-  if (connectionsMax + FILES_RESERVED <= openFilesMax) return;
+  // A stranger in a handshake is no connection yet, and has a socket.
+  const wanted = connectionsMax + strangers.totalMax + FILES_RESERVED;
+  if (wanted <= openFilesMax) return;
   const isLoud = sources.has('limits.connectionsMax') || openFilesMax < FILES_FEW;
-  const remedy = `raise it (ulimit -n, LimitNOFILE) to ${connectionsMax + FILES_RESERVED}, or lower limits.connectionsMax`;
+  const remedy = `raise it (ulimit -n, LimitNOFILE) to ${wanted}, or lower limits.connectionsMax`;
   log[isLoud ? 'warn' : 'info']('process.few_files', { openFilesMax, connectionsMax, remedy });
 }
 
