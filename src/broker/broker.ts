@@ -10,7 +10,7 @@ import { ConnectRate } from '../connection/intake.ts';
 import { Flusher } from '../connection/out-buffer.ts';
 import { ProtocolError } from '../errors.ts';
 import { refuseConnect } from '../handlers/refuse-connect.ts';
-import type { Authenticator, Authorizer, Identity } from '../interfaces/auth.ts';
+import type { Authenticator, Authorizer, Grants, Identity } from '../interfaces/auth.ts';
 import type { Clock } from '../interfaces/clock.ts';
 import type { Log } from '../interfaces/log.ts';
 import type { Store, StoredSessionState } from '../interfaces/store.ts';
@@ -204,7 +204,7 @@ export class Broker {
   identify(session: Session, identity: Identity): void {
     const { grants, door } = session.identity;
     session.identity = identity;
-    const isSame = grants === identity.grants && door === identity.door;
+    const isSame = sameGrants(grants, identity.grants) && door === identity.door;
     if (!isSame && session.subscriptions.size > 0) this.router.rightsChanged();
   }
 
@@ -456,4 +456,15 @@ export class Broker {
     connection.endedAtMs = now;
     connection.wire.abort();
   }
+}
+
+/** Each token brings grants of its own, mostly those of the one before. */
+function sameGrants(a: Grants | null | undefined, b: Grants | null | undefined): boolean {
+  if (a === b) return true;
+  if (!a || !b) return !a && !b;
+  return sameTexts(a.publish, b.publish) && sameTexts(a.subscribe, b.subscribe);
+}
+
+function sameTexts(a: readonly string[], b: readonly string[]): boolean {
+  return a.length === b.length && a.every((text, index) => text === b[index]);
 }

@@ -36,3 +36,20 @@ for (const qos of [1, 2] as const) {
     await page.expectNothing();
   });
 }
+
+test('what was decided holds when a session comes back with the same rights, and only then', async (t) => {
+  const broker = await startBroker(t, {
+    authenticator: byPassword,
+    authorizer: new GrantsAuthorizer(refuse()),
+  });
+  const again = { clientId: 'pump', cleanStart: false, properties: { sessionExpiryInterval: 1_000 } };
+  const first = await broker.connect({ ...again, password: 'a/#' });
+  await first.subscribe('a/b', 1);
+  await first.drop();
+  const { generation } = broker.broker.router;
+  const second = await broker.connect({ ...again, password: 'a/#' });
+  assert.equal(broker.broker.router.generation, generation);
+  await second.drop();
+  await broker.connect({ ...again, password: 'b/#' });
+  assert.notEqual(broker.broker.router.generation, generation);
+});
