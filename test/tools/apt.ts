@@ -22,6 +22,10 @@ const PROGRAMS = {
   },
   openssl: { debianPackage: 'openssl', neededFor: 'tests that look at certificates from outside' },
   cc: { debianPackage: 'gcc libc6-dev', neededFor: 'the load generator of npm run bench' },
+  go: {
+    debianPackage: 'golang-go golang-github-lucas-clemente-quic-go-dev',
+    neededFor: 'the QUIC client on quic-go',
+  },
   python3: { debianPackage: 'python3', neededFor: 'npm run test:paho' },
   'fail2ban-regex': {
     debianPackage: 'fail2ban',

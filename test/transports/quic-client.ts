@@ -1,0 +1,278 @@
+/** A QUIC client on the same engine as the door, one connection a socket, driven packet by packet. */
+import { randomBytes } from 'node:crypto';
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import {
+  loadQuiche,
+  type Quiche,
+  type QuicheConnection,
+  type QuicheError,
+} from '../../transports/quic/quiche.ts';
+import type { RawClient } from '../contract/transport.ts';
+
+export const quiche: Quiche = loadQuiche('quic://client');
+
+const HOST = '127.0.0.1';
+const WINDOW_BYTES = 1 << 20;
+const NONE = Buffer.alloc(0);
+
+export interface QuicDial {
+  /** PEM file; undefined: the server's certificate is not looked at. */
+  readonly ca?: string | undefined;
+  readonly pair?: { readonly cert: string; readonly key: string } | undefined;
+  readonly protocols?: readonly string[] | undefined;
+  /** Of an earlier connection, to be resumed. */
+  readonly session?: Uint8Array | undefined;
+  readonly earlyData?: boolean | undefined;
+  readonly handshakeMs?: number | undefined;
+}
+
+/** How a connection ended. */
+export interface QuicEnd {
+  readonly theirs: QuicheError | null;
+  readonly ours: QuicheError | null;
+  readonly timedOut: boolean;
+}
+
+export class QuicClient implements RawClient {
+  readonly native: QuicheConnection;
+  readonly #socket: Socket;
+  readonly #port: number;
+  readonly #readBuffer = Buffer.alloc(65_536);
+  readonly #unsent: Buffer[] = [];
+  #timer: NodeJS.Timeout | undefined;
+  #paused = false;
+  #finWanted = false;
+  #finSent = false;
+  #finRead = false;
+  #over = false;
+  #muted = false;
+  readonly #waiting: (() => void)[] = [];
+  #onData: (chunk: Buffer) => void = () => {};
+  #onClosed: () => void = () => {};
+  #onEstablished: () => void = () => {};
+  #end: (end: QuicEnd) => void = () => {};
+  /** Resolves when the connection is over. */
+  readonly ended: Promise<QuicEnd>;
+
+  private constructor(socket: Socket, native: QuicheConnection, port: number) {
+    this.#socket = socket;
+    this.native = native;
+    this.#port = port;
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+    socket.on('message', (datagram, { address, port: from }) => {
+      if (this.#over || this.#muted) return;
+      const path = { from: { host: address, port: from }, to: { host: HOST, port: this.#localPort } };
+      try {
+        native.recv(datagram, path);
+      } catch {
+        // It is closed now, and says why in `ended`.
+      }
+      this.pump();
+      for (const resolve of this.#waiting.splice(0)) resolve();
+    });
+  }
+
+  /** Resolves when the next datagram has been taken in. */
+  arrived(): Promise<void> {
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  /** Hears and says nothing from now on. */
+  mute(): void {
+    this.#muted = true;
+  }
+
+  /** How large a QUIC datagram the server takes; null: none. */
+  maxDatagramBytes(): number | null {
+    return (this.native as unknown as { dgramMaxWritableLen(): number | null }).dgramMaxWritableLen();
+  }
+
+  get #localPort(): number {
+    return this.#socket.address().port;
+  }
+
+  /** Resolves when the handshake is done; rejects when it fails or takes longer than `handshakeMs`. */
+  static async dial(port: number, options: QuicDial = {}): Promise<QuicClient> {
+    const client = await QuicClient.start(port, options);
+    if (client.native.isEstablished()) return client;
+    const established = new Promise<void>((resolve) => {
+      client.#onEstablished = resolve;
+    });
+    const timer = setTimeout(() => client.abort(), options.handshakeMs ?? 1_000);
+    const end = await Promise.race([established, client.ended]);
+    clearTimeout(timer);
+    if (end === undefined) return client;
+    const { errorCode = -1 } = end.theirs ?? end.ours ?? {};
+    throw new Error(`the handshake failed with error 0x${errorCode.toString(16)}`);
+  }
+
+  /** Sends the first packet. */
+  static async start(port: number, options: QuicDial = {}): Promise<QuicClient> {
+    const { ca, pair, protocols = ['mqtt'], session } = options;
+    const socket = createSocket('udp4');
+    socket.bind(0, HOST);
+    await once(socket, 'listening');
+    const config = quiche.Config.withBoringSslCtx(
+      ca !== undefined,
+      false,
+      ca === undefined ? null : readFileSync(ca),
+      pair === undefined ? null : [readFileSync(pair.key)],
+      pair === undefined ? null : [readFileSync(pair.cert)],
+      null,
+    );
+    config.setApplicationProtos([...protocols]);
+    config.setMaxIdleTimeout(30_000);
+    config.setInitialMaxData(WINDOW_BYTES);
+    config.setInitialMaxStreamDataBidiLocal(WINDOW_BYTES);
+    config.setMaxStreamWindow(WINDOW_BYTES);
+    config.setMaxConnectionWindow(WINDOW_BYTES);
+    if (options.earlyData === true) config.enableEarlyData();
+    const local = { host: HOST, port: socket.address().port };
+    const native = quiche.Connection.connect(
+      'localhost',
+      randomBytes(16),
+      local,
+      { host: HOST, port },
+      config,
+    );
+    if (session !== undefined) native.setSession(session);
+    const client = new QuicClient(socket, native, port);
+    client.pump();
+    return client;
+  }
+
+  get unsentBytes(): number {
+    return this.#unsent.reduce((sum, chunk) => sum + chunk.length, 0);
+  }
+
+  write(bytes: Uint8Array): void {
+    this.#unsent.push(Buffer.from(bytes));
+    this.pump();
+  }
+
+  onData(listener: (chunk: Buffer) => void): void {
+    this.#onData = listener;
+  }
+
+  onClosed(listener: () => void): void {
+    this.#onClosed = listener;
+    if (this.#over) listener();
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.pump();
+  }
+
+  /** Ends the stream behind what was written. */
+  end(): void {
+    this.#finWanted = true;
+    this.pump();
+  }
+
+  abort(): void {
+    this.#muted = false;
+    this.close(true, 7);
+  }
+
+  close(isApp: boolean, code: number): void {
+    if (this.#over) return;
+    try {
+      this.native.close(isApp, code, NONE);
+    } catch {
+      // Closed already.
+    }
+    this.pump();
+  }
+
+  /** Reads, writes and sends what can be. */
+  pump(): void {
+    if (this.#over || this.#muted) return;
+    const { native } = this;
+    if (native.isEstablished() || native.isInEarlyData()) {
+      this.#onEstablished();
+      this.#send();
+      this.#read();
+    }
+    this.#flush();
+    this.#lookForEnd();
+  }
+
+  #read(): void {
+    try {
+      while (!this.#paused && this.native.streamReadable(0)) {
+        const result = this.native.streamRecv(0, this.#readBuffer);
+        if (result === null) return;
+        const [bytes, isLast] = result;
+        if (bytes > 0) this.#onData(Buffer.from(this.#readBuffer.subarray(0, bytes)));
+        if (!isLast) continue;
+        this.#finRead = true;
+        return;
+      }
+    } catch {
+      // Reset.
+    }
+  }
+
+  #send(): void {
+    try {
+      while (this.#unsent.length > 0) {
+        const [first] = this.#unsent;
+        const sent = this.native.streamSend(0, first, false) ?? 0;
+        if (sent < first.length) {
+          this.#unsent[0] = first.subarray(sent);
+          return;
+        }
+        this.#unsent.shift();
+      }
+      if (this.#finWanted && !this.#finSent) this.native.streamSend(0, NONE, true);
+      this.#finSent ||= this.#finWanted;
+    } catch {
+      this.#unsent.length = 0;
+    }
+  }
+
+  #flush(): void {
+    for (;;) {
+      const datagram = Buffer.alloc(1_350);
+      const sent = this.native.send(datagram);
+      if (sent === null) break;
+      this.#socket.send(datagram.subarray(0, sent[0]), this.#port, HOST, () => {});
+    }
+    clearTimeout(this.#timer);
+    const ms = this.native.timeout();
+    if (ms === null) return;
+    this.#timer = setTimeout(() => {
+      this.native.onTimeout();
+      this.pump();
+    }, ms + 1);
+  }
+
+  #lookForEnd(): void {
+    if (this.#over) return;
+    const { native } = this;
+    // As a client does: the server has said all.
+    if (this.#finRead && !native.isDraining() && !native.isClosed()) {
+      this.#finRead = false;
+      this.close(true, 0);
+      return;
+    }
+    if (!native.isDraining() && !native.isClosed()) return;
+    this.#over = true;
+    this.#read();
+    clearTimeout(this.#timer);
+    const end = { theirs: native.peerError(), ours: native.localError(), timedOut: native.isTimedOut() };
+    // What was just sent is on its way only when the send has called back.
+    this.#socket.send(NONE, this.#port, HOST, () => this.#socket.close());
+    this.#onClosed();
+    this.#end(end);
+  }
+}

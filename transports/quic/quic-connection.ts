@@ -1,0 +1,430 @@
+/** One QUIC connection: its handshake, its deadlines, its control stream, and its end. */
+import type { Visit } from '../../src/interfaces/doorkeeper.ts';
+import type { PeerInfo, Wire, WireEvents } from '../../src/interfaces/transport.ts';
+import { END_TIMEOUT_MS } from '../../src/limits.ts';
+import type { OnError } from '../listen-url.ts';
+import { plainAddress } from '../socket-server.ts';
+import { PROTOCOL, type QuicTls } from './quic-tls.ts';
+import { CODES, QuicWire } from './quic-wire.ts';
+import type { HostPort, Quiche, QuicheConnection, RecvInfo } from './quiche.ts';
+
+/** The first bidirectional stream that a client opens. */
+const CONTROL_STREAM = 0;
+/** Told to whoever opens other streams: MQTT 5, implementation specific error. */
+const STREAM_REFUSED = 0x83;
+/** TLS alert bad_certificate, as QUIC carries it (RFC 9001, 4.8). */
+const BAD_CERTIFICATE = 0x12a;
+/** From the end of the handshake to the first byte of the control stream. */
+const STREAM_TIMEOUT_MS = 10_000;
+/** Some probe timeouts of a slow path. */
+const LAST_WORD_MS = 3_000;
+const NONE = Buffer.alloc(0);
+
+/**
+ * The paths a connection takes, as the engine is told of them. Packets from elsewhere are dropped before it sees them, so it needs no real
+ * addresses; and a connection that cannot move cannot be used to make the engine keep many paths.
+ */
+export const PATH: RecvInfo = {
+  from: { host: '192.0.2.1', port: 1 },
+  to: { host: '192.0.2.2', port: 2 },
+};
+
+/** What all connections of a listener share. */
+export interface QuicHost {
+  readonly url: string;
+  readonly quiche: Quiche;
+  readonly tls: QuicTls;
+  readonly onError: OnError | undefined;
+  readonly accept: (wire: Wire) => WireEvents;
+  /** Bytes are read into it, and lent to the core. */
+  readonly readBuffer: Buffer;
+  /** Calls `turn` when all that has arrived by now was received. */
+  schedule(connection: QuicConnection): void;
+  /** Calls `flush` when what runs now is through. */
+  flushSoon(connection: QuicConnection): void;
+  /** Room for a datagram. */
+  room(): Buffer;
+  /** Sends the first `bytes` of `room`, which is given away with it; answers what was sent. */
+  send(bytes: number, connection: QuicConnection): Buffer;
+  /** The connection is over; `last` is what its peer is told if he goes on sending. */
+  gone(connection: QuicConnection, last: Buffer | null): void;
+}
+
+export class QuicConnection {
+  /** Its connection id, as `latin1` text. */
+  readonly id: string;
+  /** Where its packets come from and go to, as the socket tells it. */
+  readonly host: string;
+  readonly port: number;
+  readonly visit: Visit;
+  isScheduled: boolean;
+  isFlushScheduled: boolean;
+  readonly #host: QuicHost;
+  readonly #native: QuicheConnection;
+  #wire: QuicWire | null;
+  /** From the client's certificate. */
+  #username: string | undefined;
+  #isEstablished: boolean;
+  #isGone: boolean;
+  #isEvicted: boolean;
+  /** To be closed with this code in the next turn. */
+  #killCode: number | null;
+  /** The core has ended it: the code to close with when the client has everything. */
+  #endCode: number | null;
+  /** The engine was told to close it. */
+  #isDying: boolean;
+  /** The core, or `onError`, knows that it is over. */
+  #isTold: boolean;
+  /** The end of the control stream is on its way to the client. */
+  #isFinished: boolean;
+  #problem: Error | undefined;
+  #last: Buffer | null;
+  #timer: NodeJS.Timeout | undefined;
+  #timerEndsAt: number;
+  #deadline: NodeJS.Timeout | undefined;
+
+  /** @param native made by the engine, which has not seen a packet yet */
+  constructor(host: QuicHost, native: QuicheConnection, id: string, from: HostPort, visit: Visit) {
+    this.id = id;
+    this.host = from.host;
+    this.port = from.port;
+    this.visit = visit;
+    this.isScheduled = false;
+    this.isFlushScheduled = false;
+    this.#host = host;
+    this.#native = native;
+    this.#wire = null;
+    this.#username = undefined;
+    this.#isEstablished = false;
+    this.#isGone = false;
+    this.#isEvicted = false;
+    this.#killCode = null;
+    this.#endCode = null;
+    this.#isDying = false;
+    this.#isTold = false;
+    this.#isFinished = false;
+    this.#problem = undefined;
+    this.#last = null;
+    this.#timer = undefined;
+    this.#timerEndsAt = Number.POSITIVE_INFINITY;
+    this.#deadline = undefined;
+    this.#expect('the handshake', host.tls.handshakeTimeoutMs);
+  }
+
+  /** Its IP address, as it is shown and limited. */
+  get address(): string {
+    return plainAddress(this.host);
+  }
+
+  get hasWire(): boolean {
+    return this.#wire !== null;
+  }
+
+  /** A datagram from its address. Never throws. */
+  receive(datagram: Buffer): void {
+    if (this.#isGone) return;
+    try {
+      this.#native.recv(datagram, PATH);
+    } catch (error) {
+      // Where the engine has closed the connection, it knows what to tell the peer; other packets are none of this connection's.
+      if (this.#native.localError() !== null)
+        this.#problem ??= new Error(`QUIC: ${(error as Error).message}`);
+    }
+    this.#host.schedule(this);
+  }
+
+  /** Reads, writes and sends what can be. Never throws: a fault of the engine is the end of this connection. */
+  turn(): void {
+    try {
+      if (this.#killCode === null && !this.#isEstablished) this.#establish();
+      if (this.#killCode === null && this.#isEstablished) this.#streams();
+      // Also when that was decided just now; who closed it with another code before was the first, and that counts.
+      if (this.#killCode !== null) this.#close(true, this.#killCode);
+      this.flush();
+      this.#lookForEnd();
+    } catch (error) {
+      this.#broke(error as Error);
+    }
+  }
+
+  /** Sends what the engine has to send. */
+  flush(): void {
+    if (this.#isGone) return;
+    const host = this.#host;
+    try {
+      for (;;) {
+        const sent = this.#native.send(host.room());
+        if (sent === null) break;
+        const datagram = host.send(sent[0], this);
+        if (this.#killCode !== null) this.#last = datagram;
+      }
+      this.#arm();
+    } catch (error) {
+      this.#broke(error as Error);
+    }
+  }
+
+  /** Copies into the engine what there is room for. */
+  take(bytes: Uint8Array): number {
+    if (this.#killCode !== null || this.#isGone) return bytes.length;
+    try {
+      return this.#native.streamSend(CONTROL_STREAM, bytes, false) ?? 0;
+    } catch (error) {
+      this.#streamLost(error as Error);
+      return 0;
+    }
+  }
+
+  sendSoon(): void {
+    this.#host.flushSoon(this);
+  }
+
+  wake(): void {
+    this.#host.schedule(this);
+  }
+
+  boundEnd(code: number): void {
+    this.#endCode = code;
+    this.#setDeadline(() => this.kill(code), END_TIMEOUT_MS);
+  }
+
+  finish(): void {
+    if (this.#isGone || this.#killCode !== null) return;
+    this.#isFinished = true;
+    try {
+      this.#native.streamSend(CONTROL_STREAM, NONE, true);
+      // The client need not send more, and his answer to this shows that the stream is done with.
+      this.#native.streamShutdown(CONTROL_STREAM, this.#host.quiche.Shutdown.Read, CODES.normal);
+    } catch {
+      // He has ended or reset it himself.
+    }
+    this.#host.schedule(this);
+  }
+
+  kill(code: number): void {
+    this.#killCode ??= code;
+    this.#host.schedule(this);
+  }
+
+  /** Closes it at once: somebody else needs the place more, or the door closes. */
+  evict(error?: Error): void {
+    this.#isEvicted = true;
+    if (this.#wire !== null) this.#wire.abort(error);
+    else this.kill(CODES.overloaded);
+  }
+
+  #establish(): void {
+    const native = this.#native;
+    if (!native.isEstablished()) return;
+    if (Buffer.from(native.applicationProto()).toString('latin1') !== PROTOCOL) {
+      this.#close(true, CODES.normal);
+      return;
+    }
+    const client = this.#host.tls.admit(native, this.address);
+    if (client === null) {
+      this.#isEvicted = true;
+      this.#close(false, BAD_CERTIFICATE);
+      return;
+    }
+    this.#isEstablished = true;
+    this.#username = client.username;
+    this.#expect('the first stream', STREAM_TIMEOUT_MS);
+  }
+
+  #streams(): void {
+    for (const stream of this.#native.readable()) {
+      if (stream === CONTROL_STREAM) this.#readControl();
+      else this.#refuse(stream);
+    }
+    this.#wire?.roomAgain();
+  }
+
+  #readControl(): void {
+    const wire = this.#wire ?? this.#open();
+    const { readBuffer } = this.#host;
+    try {
+      while (wire.wantsData) {
+        const result = this.#native.streamRecv(CONTROL_STREAM, readBuffer);
+        if (result === null) return;
+        const [bytes, isLast] = result;
+        if (bytes > 0) wire.data(readBuffer.subarray(0, bytes));
+        if (!isLast) continue;
+        this.#end(undefined);
+        return;
+      }
+    } catch (error) {
+      this.#streamLost(error as Error);
+    }
+  }
+
+  #open(): QuicWire {
+    clearTimeout(this.#deadline);
+    const { url: door, accept, onError } = this.#host;
+    const { address, port } = this;
+    const username = this.#username;
+    const peer: PeerInfo = {
+      door,
+      address,
+      port,
+      secure: true,
+      ...(username === undefined ? {} : { username }),
+    };
+    this.#wire = QuicWire.open(this, peer, this.visit, accept, onError);
+    return this.#wire;
+  }
+
+  /** The client has ended the control stream, which is the end of it all. */
+  #end(error: Error | undefined): void {
+    const code = error === undefined ? CODES.normal : CODES.controlStreamLost;
+    this.#problem ??= error;
+    this.#close(true, this.#endCode ?? code);
+  }
+
+  #streamLost(error: Error): void {
+    if (this.#endCode !== null) return;
+    this.#problem ??= new Error(`the client broke off the control stream (${error.message})`);
+    this.kill(CODES.controlStreamLost);
+  }
+
+  #refuse(stream: number): void {
+    const { Shutdown } = this.#host.quiche;
+    for (const direction of [Shutdown.Read, Shutdown.Write]) {
+      try {
+        this.#native.streamShutdown(stream, direction, STREAM_REFUSED);
+      } catch {
+        // A unidirectional stream has no other direction, and one that is over none at all.
+      }
+    }
+    try {
+      // What was buffered, so that the engine forgets it.
+      let result = this.#native.streamRecv(stream, this.#host.readBuffer);
+      while (result !== null && !result[1]) result = this.#native.streamRecv(stream, this.#host.readBuffer);
+    } catch {
+      // It is reset.
+    }
+  }
+
+  #close(isApp: boolean, code: number): void {
+    this.#killCode ??= code;
+    try {
+      this.#native.close(isApp, code, NONE);
+    } catch {
+      // It is closed already.
+    }
+  }
+
+  /** After a turn: is it over, and why? */
+  #lookForEnd(): void {
+    if (this.#isGone && this.#wire === null) return;
+    const native = this.#native;
+    if (this.#killCode !== null) {
+      // Where the congestion window is full, the engine sends its last word only with the next probe.
+      if (native.isDraining() || native.isClosed() || !this.#isEstablished) this.#detach();
+      else if (!this.#isDying) this.#setDeadline(() => this.drop(), LAST_WORD_MS);
+      this.#isDying = true;
+      this.#tell(this.#problem);
+      return;
+    }
+    if (this.#isFinished && !this.#controlStreamIsOpen()) {
+      this.kill(this.#endCode!);
+      return;
+    }
+    if (!native.isDraining() && !native.isClosed()) return;
+    const error = this.#whyClosed();
+    // A client that said all and left: what he said is still heard.
+    if (error === undefined && this.#wire?.isPaused === true && native.streamReadable(CONTROL_STREAM)) return;
+    this.#over(error);
+  }
+
+  /** False: the peer has all that was sent, and has ended his side too. */
+  #controlStreamIsOpen(): boolean {
+    try {
+      this.#native.streamWritable(CONTROL_STREAM, 0);
+      return true;
+    } catch (error) {
+      return !(error as Error).message.startsWith('InvalidStreamState');
+    }
+  }
+
+  #whyClosed(): Error | undefined {
+    const native = this.#native;
+    if (native.isTimedOut()) return new Error('QUIC: nothing was heard of the client for too long');
+    const theirs = native.peerError();
+    if (theirs === null) return this.#problem ?? new Error('QUIC: the connection broke');
+    if (theirs.errorCode === 0) return undefined;
+    const kind = theirs.isApp ? 'application' : 'QUIC';
+    const reason = Buffer.from(theirs.reason).toString('utf8', 0, 200);
+    return new Error(`the client closed with ${kind} error ${theirs.errorCode} ${JSON.stringify(reason)}`);
+  }
+
+  #broke(error: Error): void {
+    this.#problem ??= error;
+    this.#killCode ??= CODES.normal;
+    this.#over(this.#problem);
+  }
+
+  #over(error: Error | undefined): void {
+    this.#detach();
+    this.#tell(error);
+  }
+
+  /** Once: why it is over. */
+  #tell(error: Error | undefined): void {
+    if (this.#isTold) return;
+    this.#isTold = true;
+    const wire = this.#wire;
+    if (wire !== null) wire.closed(error);
+    else if (error !== undefined && !this.#isEvicted) this.#host.onError?.(error, this.address);
+  }
+
+  /** Forgets it, whatever its peer has not heard. */
+  drop(): void {
+    this.#detach();
+  }
+
+  #detach(): void {
+    if (this.#isGone) return;
+    this.#isGone = true;
+    clearTimeout(this.#timer);
+    clearTimeout(this.#deadline);
+    this.#host.gone(this, this.#last);
+  }
+
+  #expect(what: string, ms: number): void {
+    this.#setDeadline(() => {
+      this.#problem ??= new Error(`QUIC: ${what} did not come within ${ms / 1_000} s`);
+      this.kill(CODES.normal);
+    }, ms);
+  }
+
+  #setDeadline(action: () => void, ms: number): void {
+    clearTimeout(this.#deadline);
+    this.#deadline = setTimeout(action, ms);
+    this.#deadline.unref();
+  }
+
+  /** Wakes the engine when it asked to be. One timer, set anew only when it must ring earlier. */
+  #arm(): void {
+    const ms = this.#native.timeout();
+    if (ms === null) return;
+    const endsAt = performance.now() + ms;
+    if (endsAt >= this.#timerEndsAt) return;
+    clearTimeout(this.#timer);
+    this.#timerEndsAt = endsAt;
+    // The engine counts whole milliseconds down, Node counts them up.
+    this.#timer = setTimeout(() => this.#ring(), ms + 1);
+    this.#timer.unref();
+  }
+
+  #ring(): void {
+    this.#timerEndsAt = Number.POSITIVE_INFINITY;
+    if (this.#isGone) return;
+    try {
+      // Looks at the time itself: too early is harmless.
+      this.#native.onTimeout();
+    } catch (error) {
+      this.#problem ??= error as Error;
+    }
+    this.turn();
+  }
+}
