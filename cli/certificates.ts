@@ -18,6 +18,10 @@ export const DEV_CA_NAME = 'Sluice development CA';
 export const DAY_MS = 86_400_000;
 /** Browsers refuse server certificates that are valid for more than 398 days. */
 export const VALID_DAYS = 365;
+/** The common name that marks a certificate for browsers as ours to renew. */
+export const BROWSER_CERTIFICATE_NAME = 'Sluice browser certificate';
+/** Browsers trust no certificate by its hash that is valid for more than 14 days; the day before now counts. */
+const BROWSER_CERTIFICATE_DAYS = 13;
 /** ub-common-name of X.520. */
 export const COMMON_NAME_CHARACTERS_MAX = 64;
 /** Clocks differ: what was made now must be valid for a device that is some minutes behind. */
@@ -229,6 +233,38 @@ export async function makeAuthority(
 }
 
 /**
+ * Makes a certificate that a page can trust by its hash alone (`serverCertificateHashes` of WebTransport), and its key. Browsers want a P-256
+ * key and at most 14 days.
+ * @param now milliseconds since 1970
+ */
+export async function makeBrowserCertificate(
+  files: { readonly cert: string; readonly key: string },
+  names: x509.JsonGeneralNames,
+  now: number,
+): Promise<x509.X509Certificate> {
+  const keys = await generateKeys();
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned(
+    {
+      serialNumber: serial(),
+      name: `CN=${BROWSER_CERTIFICATE_NAME}`,
+      ...validity(now, BROWSER_CERTIFICATE_DAYS),
+      signingAlgorithm: ALGORITHM,
+      keys,
+      extensions: [
+        new x509.BasicConstraintsExtension(false, undefined, true),
+        new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature, true),
+        new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+        new x509.SubjectAlternativeNameExtension(names),
+      ],
+    },
+    webcrypto,
+  );
+  writeAtomically(files.key, await exportKey(keys.privateKey), 0o600);
+  writeAtomically(files.cert, `${certificate.toString('pem')}\n`, 0o644);
+  return certificate;
+}
+
+/**
  * An authority from its files, to sign with.
  * @throws ConfigError when they cannot be used
  */
@@ -302,6 +338,12 @@ export function localNames(): x509.JsonGeneralNames {
     { type: 'ip', value: '127.0.0.1' },
     { type: 'ip', value: '::1' },
   ];
+}
+
+/** The names in a certificate. */
+export function namesOf({ raw }: X509Certificate): x509.JsonGeneralNames {
+  const names = new x509.X509Certificate(raw).getExtension(x509.SubjectAlternativeNameExtension);
+  return names?.names.toJSON() ?? localNames();
 }
 
 function validity(now: number, days: number): { notBefore: Date; notAfter: Date } {

@@ -12,6 +12,7 @@ import type { Config, ListenerAuth } from '../config/types.ts';
 import { ConfigError } from '../src/errors.ts';
 import { reportExpiry } from '../transports/tls/tls-expiry.ts';
 import { loadTls } from '../transports/tls/tls-options.ts';
+import { missingEngine } from '../transports/webtransport/engine.ts';
 import { checkLogFile } from './log-file.ts';
 import { fileModes, JWT_KEY_READERS, jwtKeyOptions } from './logins.ts';
 
@@ -102,6 +103,10 @@ export function warningsOf(config: Config, nowMs: number): string[] {
     const { dated, warnings: unused } = loadTls(url, tls);
     reportExpiry(url, dated, nowMs, log);
     warnings.push(...unused);
+  }
+  for (const { url, scheme, engine } of config.listeners) {
+    const missing = scheme === 'wt' ? missingEngine(engine) : null;
+    if (missing !== null) warnings.push(`${url} stays shut here: ${missing} is not installed`);
   }
   // Several listeners may share their files.
   return [...new Set(warnings)];

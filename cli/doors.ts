@@ -8,10 +8,12 @@ import type { Transport } from '../src/interfaces/transport.ts';
 import { DEFAULT_LIMITS, type Limits, UNAUTHENTICATED_BYTES_MAX } from '../src/limits.ts';
 import type { OnError } from '../transports/listen-url.ts';
 import { Networks } from '../transports/networks.ts';
+import { QuicTransport } from '../transports/quic.ts';
 import { TcpTransport } from '../transports/tcp.ts';
 import { TlsTransport } from '../transports/tls.ts';
 import { UnixTransport } from '../transports/unix.ts';
 import { WebSocketTransport } from '../transports/websocket.ts';
+import { WebTransportTransport } from '../transports/webtransport.ts';
 
 const FIXED_HEADER_BYTES_MAX = 5;
 
@@ -29,6 +31,8 @@ export interface Door {
   readonly transport: Transport;
   /** Reads certificate and key again; throws ConfigError and changes nothing when they cannot be used. */
   readonly reload: (() => void) | null;
+  /** SHA-256 of the certificate in Base64, where clients may trust it by that. */
+  readonly certificateHash?: () => string;
 }
 
 /** A door that is not open yet. Throws ConfigError when its settings cannot be used. */
@@ -70,6 +74,25 @@ export function createDoor(
       });
       return { listener, transport, reload: tls === undefined ? null : () => transport.reload() };
     }
+    case 'quic': {
+      const transport = new QuicTransport({ url, tls: tls!, doorkeeper, onError, log, clock });
+      return { listener, transport, reload: () => transport.reload() };
+    }
+    case 'wt': {
+      const { origins, engine } = listener;
+      const transport = new WebTransportTransport({
+        url,
+        tls: tls!,
+        origins,
+        engine,
+        doorkeeper,
+        onError,
+        log,
+        clock,
+      });
+      const reload = () => transport.reload();
+      return { listener, transport, reload, certificateHash: () => transport.certificateHash };
+    }
   }
 }
 
@@ -89,11 +112,16 @@ function doorkeeperFor(
 }
 
 /** The line that says what is behind an open door. */
-export function describeDoor(listener: ListenerConfig, url: string, devAuthority: string | null): string {
-  const { tls } = listener;
+export function describeDoor(
+  { listener: { scheme, tls }, certificateHash }: Pick<Door, 'listener' | 'certificateHash'>,
+  url: string,
+  devAuthority: string | null,
+): string {
   if (tls === undefined) return url;
+  if (certificateHash !== undefined) return `${url} (HTTP/3; certificate SHA-256 ${certificateHash()})`;
   const asked = tls.requestCert === 'none' ? '' : `, client certificates ${tls.requestCert}`;
   const clients = tls.useCertAsUsername === false ? asked : `${asked} (user name: ${tls.useCertAsUsername})`;
   const trust = devAuthority === null ? '' : `, development certificate: trust ${devAuthority}`;
-  return `${url} (${tls.minVersion} or later${clients}${trust})`;
+  const version = scheme === 'quic' ? 'TLSv1.3' : `${tls.minVersion} or later`;
+  return `${url} (${version}${clients}${trust})`;
 }

@@ -4,11 +4,12 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { DEV_CERTS_DIRECTORY } from '../config/load.ts';
 import { ConfigErrors } from '../config/problems.ts';
 import type { Config, ListenerConfig } from '../config/types.ts';
-import { ConfigError } from '../src/errors.ts';
+import { ConfigError, DoorUnavailable } from '../src/errors.ts';
 import type { Address } from '../src/interfaces/transport.ts';
 import type { OnError } from '../transports/listen-url.ts';
 import { Access } from './access.ts';
 import { Account, checkOpenFiles } from './account.ts';
+import { keepBrowserCertificates } from './browser-certificates.ts';
 import { checkFiles } from './check.ts';
 import { type Core, openCore } from './compose.ts';
 import { createDoor, type Door, type DoorContext, describeDoor } from './doors.ts';
@@ -50,6 +51,8 @@ export async function serve(
   const log = new LimitedLog(logger, clock);
   const undo: (() => Promise<void> | void)[] = [() => logger.close(), () => log.close()];
   try {
+    const stopRenewing = await keepBrowserCertificates(config.listeners, clock, log);
+    undo.push(stopRenewing);
     const access = new Access(config, log, clock);
     undo.push(() => access.close());
     const core = await openCore(config, {
@@ -67,7 +70,7 @@ export async function serve(
       isBanned: (address) => access.bans.isBanned(address),
     });
     for (const { door, address } of doors) {
-      outputs.stdout.write(`${describeDoor(door.listener, address.url, devAuthority)}\n`);
+      outputs.stdout.write(`${describeDoor(door, address.url, devAuthority)}\n`);
     }
     if (config.localOnly) outputs.stdout.write(`${LOCAL_ONLY}\n`);
     outputs.stdout.write('ready\n');
@@ -75,7 +78,7 @@ export async function serve(
     account.tell(log);
     checkOpenFiles(config, log);
     log.info('broker.ready', { doors: doors.map(({ address }) => address.url) });
-    return new RunningBroker(config, doors, core, access, log, logger);
+    return new RunningBroker(config, doors, core, access, log, logger, stopRenewing);
   } catch (error) {
     for (const step of undo.reverse()) await step();
     throw error;
@@ -147,7 +150,11 @@ async function closeDoors(doors: readonly OpenDoor[]): Promise<void> {
   await Promise.all(doors.map(({ door }) => door.transport.close(0)));
 }
 
-/** Opens all doors or none: where one fails, those that opened are closed again and every fault is told. */
+/** The newest binary there is (docs/decisions/0017-quic.md). */
+const OLD_ENGINE =
+  'its engine is quiche 0.18, with known faults that strangers can reach: open it to networks you trust (`allow`), or run it in a broker of its own';
+
+/** Opens all doors or none, but for those whose engine is missing: where one fails, those that opened are closed again and every fault is told. */
 async function openDoors(
   listeners: readonly ListenerConfig[],
   config: Config,
@@ -160,12 +167,21 @@ async function openDoors(
     };
     const door = createDoor(listener, config.limits, onError, context);
     const address = await door.transport.listen((wire) => core.accept(wire, listener));
+    if (listener.scheme === 'quic')
+      context.log.warn('door.old_engine', { door: listener.url, remedy: OLD_ENGINE });
     return { door, address };
   });
   const results = await Promise.allSettled(opening);
   const open = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
   const faults = results.flatMap((result) => (result.status === 'rejected' ? [result.reason] : []));
-  if (faults.length === 0) return open;
+  const unavailable = faults.filter((fault) => fault instanceof DoorUnavailable);
+  // What a door needs of the machine may be missing; the others serve all the same, unless there are none.
+  if (unavailable.length === faults.length && unavailable.length < config.listeners.length) {
+    for (const { where, message } of unavailable) {
+      context.log.error('door.unavailable', { door: where.split(' ', 1)[0], problem: message });
+    }
+    return open;
+  }
   await closeDoors(open);
   const defect = faults.find((fault) => !(fault instanceof ConfigError));
   throw defect ?? new ConfigErrors(faults);
@@ -184,6 +200,7 @@ class RunningBroker implements Running {
   readonly #core: Core;
   readonly #access: Access;
   readonly #logger: Logger;
+  readonly #stopRenewing: () => void;
   #closing: Promise<void> | null = null;
 
   constructor(
@@ -193,6 +210,7 @@ class RunningBroker implements Running {
     access: Access,
     log: LimitedLog,
     logger: Logger,
+    stopRenewing: () => void,
   ) {
     this.addresses = doors.map(({ address }) => address);
     this.log = log;
@@ -201,6 +219,7 @@ class RunningBroker implements Running {
     this.#core = core;
     this.#access = access;
     this.#logger = logger;
+    this.#stopRenewing = stopRenewing;
   }
 
   async reload(): Promise<void> {
@@ -235,6 +254,7 @@ class RunningBroker implements Running {
 
   async #close(): Promise<void> {
     this.log.info('broker.stopping');
+    this.#stopRenewing();
     // The doors stop accepting first, so that nobody comes in while everybody is shown out.
     const closing = this.#doors.map(({ door }) => door.transport.close(this.#graceMs));
     await this.#core.close();

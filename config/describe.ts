@@ -64,7 +64,7 @@ named. With a file they have to be allowed explicitly, or a password file be giv
 \`config/sluice.example.yaml\` is a commented example to start from.`;
 
 const LISTENER_INTRODUCTION = `The keys of one listener. Where a key has the name of a limit it replaces that limit for the connections of this
-listener. Default ports: mqtt 1883, mqtts 8883, ws 8083, wss 8084; default path of ws and wss: \`/mqtt\`.`;
+listener. Default ports: mqtt 1883, mqtts 8883, ws 8083, wss 8084, wt 8443 and quic 14567 (UDP); default path of ws, wss and wt: \`/mqtt\`.`;
 
 const SNI_INTRODUCTION = `The keys of one entry. A name that is not listed gets the certificate of \`tls.cert\`; an exact name goes before a wildcard.
 More of TLS in [tls.md](tls.md).`;

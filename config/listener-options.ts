@@ -27,7 +27,7 @@ export const LISTENER_OPTIONS: readonly Option[] = [
     format: { kind: 'url' },
     default: null,
     defaultText: 'required',
-    doc: 'Scheme (mqtt, mqtts, ws, wss or unix), address, port and path; for unix the absolute path of the socket.',
+    doc: 'Scheme (mqtt, mqtts, ws, wss, wt, quic or unix), address, port and path; for unix the absolute path of the socket.',
   },
   ...TLS_OPTIONS,
   {
@@ -41,7 +41,13 @@ export const LISTENER_OPTIONS: readonly Option[] = [
     format: { kind: 'texts' },
     default: null,
     defaultText: 'the host the page asked for, any port',
-    doc: 'Origins of web pages that may connect by ws or wss; "*" allows all; clients without an Origin always may.',
+    doc: 'Origins of web pages that may connect by ws, wss or wt; "*" allows all; clients without an Origin always may.',
+  },
+  {
+    key: 'engine',
+    format: { kind: 'choice', values: ['auto', 'fails-components', 'rwebtransport'] },
+    default: 'auto',
+    doc: 'Which HTTP/3 library serves wt; auto takes the first that loads. See docs/webtransport.md.',
   },
   ...DOOR_LIST_OPTIONS,
   {

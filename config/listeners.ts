@@ -6,10 +6,17 @@ import { collect, type Found } from './layer.ts';
 import { LISTENER_LIMITS, LISTENER_OPTIONS, PLANNED_LISTENER_KEYS } from './listener-options.ts';
 import { showValue } from './problems.ts';
 import { type Fault, readTls } from './tls.ts';
-import type { ListenerAuth, ListenerConfig, ListenerLimits, Scheme } from './types.ts';
+import type { ListenerAuth, ListenerConfig, ListenerLimits, Scheme, WebTransportEngine } from './types.ts';
 import type { Tree } from './yaml-file.ts';
 
-const PORTS: Record<Exclude<Scheme, 'unix'>, number> = { mqtt: 1883, mqtts: 8883, ws: 8083, wss: 8084 };
+const PORTS: Record<Exclude<Scheme, 'unix'>, number> = {
+  mqtt: 1883,
+  mqtts: 8883,
+  ws: 8083,
+  wss: 8084,
+  wt: 8443,
+  quic: 14567,
+};
 const SCHEMES: readonly string[] = [...Object.keys(PORTS), 'unix'];
 /** The kernel's room for the path of a socket, less the closing NUL (Linux 107, macOS 103). */
 const SOCKET_PATH_BYTES_MAX = 103;
@@ -35,7 +42,7 @@ export function readListeners(
     }
     const listener = readListener(item, name, sources, problems);
     if (listener === null) return;
-    const place = listener.scheme === 'unix' ? listener.path : `${listener.host}:${listener.port}`;
+    const place = listener.scheme === 'unix' ? listener.path : placeOf(listener);
     const twin = seen.get(place);
     if (twin !== undefined && listener.port !== 0) {
       const problem = `${listener.url} is at the same address as listeners[${twin}]`;
@@ -78,9 +85,14 @@ function readListener(
     limits: readLimits(found),
   };
   if (hasTls(address.scheme)) listener.tls = readTls(name, found, sources, problems, fault);
+  if (address.scheme === 'quic' && listener.tls?.requestCert === 'optional') {
+    fault('tls.requestCert', 'optional cannot be had with quic://', 'Set required or none');
+  }
   if (address.scheme === 'unix') listener.mode = text(found, 'mode') ?? DEFAULT_MODE;
   const auth = readAuth(found);
   if (auth !== null) listener.auth = auth;
+  const engine = text(found, 'engine');
+  if (engine !== undefined) listener.engine = engine as WebTransportEngine;
   const origins = found.get('origins');
   if (origins !== undefined) listener.origins = readOrigins(origins.value as string[], fault);
   return listener;
@@ -123,9 +135,9 @@ function complete(
   fault: Fault,
 ): Address | null {
   const [, host, portText, pathText] = match;
-  const isWeb = scheme === 'ws' || scheme === 'wss';
+  const isWeb = scheme === 'ws' || scheme === 'wss' || scheme === 'wt';
   if (!isWeb && pathText !== undefined && pathText !== '/') {
-    fault('url', `${shown} has a path`, 'Take it out: only ws and wss have one');
+    fault('url', `${shown} has a path`, 'Take it out: only ws, wss and wt have one');
     return null;
   }
   const port = portText === undefined ? PORTS[scheme] : Number(portText);
@@ -172,18 +184,43 @@ function checkScheme(item: Tree & { kind: 'map' }, scheme: Scheme, fault: Fault)
   const given = new Set(tls?.kind === 'map' ? tls.entries.map((entry) => entry.key) : []);
   for (const key of ['cert', 'key']) {
     if (!given.has(key)) fault(`tls.${key}`, 'missing', `Name the PEM file; ${scheme} cannot do without`);
+    given.delete(key);
+  }
+  const read = ENGINE_TLS_KEYS[scheme];
+  if (read === undefined) return;
+  // Its TLS is the engine's: what cannot be set there must not look as if it were.
+  for (const key of given) {
+    if (read.includes(key)) continue;
+    const all = ['cert', 'key', ...read].map((each) => `tls.${each}`).join(', ');
+    fault(`tls.${key}`, `has no meaning for ${scheme}://`, `Take it out: only ${all} are read there`);
   }
 }
 
+/** What doors whose TLS is their engine's read of `tls` besides cert and key. */
+const ENGINE_TLS_KEYS: Partial<Record<Scheme, readonly string[]>> = {
+  wt: [],
+  quic: ['ca', 'requestCert', 'useCertAsUsername', 'handshakeTimeoutSeconds'],
+};
+
 function allowedSchemes(key: string): readonly string[] {
-  if (key === 'tls') return ['mqtts', 'wss'];
-  if (key === 'origins') return ['ws', 'wss'];
+  if (key === 'tls') return ['mqtts', 'wss', 'wt', 'quic'];
+  if (key === 'origins') return ['ws', 'wss', 'wt'];
+  if (key === 'engine') return ['wt'];
+  // What a proxy tells comes over TCP.
+  if (key === 'trustedProxies' || key === 'proxyProtocol') {
+    return Object.keys(PORTS).filter((scheme) => scheme !== 'wt' && scheme !== 'quic');
+  }
   if (DOOR_LIST_KEYS.has(key)) return Object.keys(PORTS);
   return key === 'mode' ? ['unix'] : SCHEMES;
 }
 
 function hasTls(scheme: Scheme): boolean {
-  return scheme === 'mqtts' || scheme === 'wss';
+  return scheme === 'mqtts' || scheme === 'wss' || scheme === 'wt' || scheme === 'quic';
+}
+
+/** Where it listens: UDP and TCP do not get in each other's way. */
+function placeOf({ scheme, host, port }: ListenerConfig): string {
+  return `${scheme === 'wt' || scheme === 'quic' ? 'udp ' : ''}${host}:${port}`;
 }
 
 /** What it says of logging in, or null when it says nothing. */

@@ -14,14 +14,14 @@ export const TLS_OPTIONS: readonly Option[] = [
     key: 'tls.cert',
     format: path,
     default: null,
-    defaultText: 'required for mqtts and wss',
+    defaultText: 'required for mqtts, wss, wt and quic',
     doc: 'Certificate chain, a PEM file.',
   },
   {
     key: 'tls.key',
     format: path,
     default: null,
-    defaultText: 'required for mqtts and wss',
+    defaultText: 'required for mqtts, wss, wt and quic',
     doc: 'Private key of the certificate, a PEM file only its owner can read.',
   },
   {

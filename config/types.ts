@@ -1,7 +1,7 @@
 /** The configuration as the rest of Sluice sees it: every value checked, every default filled in. Types only. */
 import type { FlappingLimits, Limits, StrangerLimits, ThrottleLimits } from '../src/limits.ts';
 
-export type Scheme = 'mqtt' | 'mqtts' | 'ws' | 'wss' | 'unix';
+export type Scheme = 'mqtt' | 'mqtts' | 'ws' | 'wss' | 'wt' | 'quic' | 'unix';
 export type TlsVersion = 'TLSv1.2' | 'TLSv1.3';
 
 /** TLS of one listener. Paths are relative to the working directory. */
@@ -106,6 +106,9 @@ export interface ListenerAuth {
   aclFile?: string;
 }
 
+/** An HTTP/3 library, or the first that loads. */
+export type WebTransportEngine = 'auto' | 'fails-components' | 'rwebtransport';
+
 /** One door. */
 export interface ListenerConfig {
   /** With the port and path that apply, also where the file left them out. */
@@ -115,13 +118,15 @@ export interface ListenerConfig {
   host: string;
   /** 0 for a unix socket, or for a port of the system's choice. */
   port: number;
-  /** URL path of a WebSocket listener, or the file of a unix socket; else empty. */
+  /** URL path of a WebSocket or WebTransport listener, or the file of a unix socket; else empty. */
   path: string;
-  /** Set for mqtts and wss. */
+  /** Set for mqtts, wss, quic and wt; of wt only `cert` and `key` count. */
   tls?: TlsConfig;
+  /** Which HTTP/3 library serves a wt listener. Unset: the first that loads. */
+  engine?: WebTransportEngine;
   /** Permission bits of a unix socket, octal like "0660". */
   mode?: string;
-  /** Origins a WebSocket listener lets in. Unset: the same host only. `*`: all. */
+  /** Origins a WebSocket or WebTransport listener lets in. Unset: the same host only. `*`: all. */
   origins?: string[];
   /** Networks that clients may come from. Unset: all. */
   allow?: string[];

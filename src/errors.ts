@@ -25,6 +25,9 @@ export class ConfigError extends Error {
   }
 }
 
+/** What a door needs is not installed or does not load here: it stays shut, which is no reason for the others to. */
+export class DoorUnavailable extends ConfigError {}
+
 /** Longest part of a client's text that goes into a message, in characters. */
 const QUOTE_CHARACTERS_MAX = 100;
 

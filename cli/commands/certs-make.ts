@@ -1,4 +1,5 @@
 /** What `sluice certs init` and `sluice certs issue` do. */
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync } from 'node:fs';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
@@ -10,6 +11,7 @@ import {
   issueCertificate,
   localNames,
   makeAuthority,
+  makeBrowserCertificate,
   readAuthority,
   serverRequest,
 } from '../certificates.ts';
@@ -54,6 +56,30 @@ export async function initAuthority(
       `${files.ca}: the authority, to be trusted by clients, until ${dateOf(authority.certificate.notAfter)}\n` +
         `${files.caKey}: its key; whoever has it can make certificates: keep it off the machine that serves\n` +
         `${files.cert}, ${files.key}: for ${namesOf(names)}, until ${dateOf(certificate.notAfter)}\n`,
+    );
+  });
+}
+
+/**
+ * Makes a certificate that pages trust by its hash.
+ * @param now milliseconds since 1970
+ * @throws ConfigError when files are there already (without `force`), or a flag cannot be meant
+ */
+export async function initBrowser(
+  { dir, host, force }: Omit<MakeFlags, 'days'> & { readonly host?: string | undefined },
+  io: Io,
+  now: number,
+): Promise<void> {
+  const files = { cert: join(dir, 'webtransport.pem'), key: join(dir, 'webtransport.key') };
+  const names = host === undefined ? localNames() : hostNames('--host', host);
+  keepFiles(Object.values(files), force);
+  await inFolder(dir, async () => {
+    const certificate = await makeBrowserCertificate(files, names, now);
+    const hash = createHash('sha256').update(Buffer.from(certificate.rawData)).digest('base64');
+    io.stdout.write(
+      `${files.cert}, ${files.key}: for ${namesOf(names)}, until ${dateOf(certificate.notAfter)}; ` +
+        `renewed by the broker that serves with it\n` +
+        `SHA-256, for serverCertificateHashes: ${hash}\n`,
     );
   });
 }

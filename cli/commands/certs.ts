@@ -16,8 +16,15 @@ export function registerCerts(program: Command): void {
       'names and addresses of the server, with commas; default: this machine, from itself',
     )
     .option('--days <number>', 'how long the server certificate holds', '365')
+    .option(
+      '--browser',
+      'instead, a certificate for 13 days that pages trust by its hash (webtransport.pem, webtransport.key)',
+    )
     .option('--force', 'replace files that are there')
-    .action(async (flags) => (await import('./certs-make.ts')).initAuthority(flags, process, Date.now()));
+    .action(async (flags) => {
+      const { initAuthority, initBrowser } = await import('./certs-make.ts');
+      await (flags.browser === true ? initBrowser : initAuthority)(flags, process, Date.now());
+    });
   certs
     .command('issue')
     .description('make a key and a certificate, signed by the authority')

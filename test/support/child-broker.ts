@@ -4,19 +4,21 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { hash } from 'argon2';
-import { ensureDevCertificates } from '../../cli/certificates.ts';
+import { ensureDevCertificates, localNames, makeBrowserCertificate } from '../../cli/certificates.ts';
 
 const ROOT = path.join(import.meta.dirname, '..', '..');
 /** Generous: the machine may be busy with other test files. */
 const START_MS = 30_000;
 const STOP_MS = 10_000;
-const DOOR_URL = /^(?:mqtts?|wss?|unix):\/\/\S+/;
+const DOOR_URL = /^(?:mqtts?|wss?|unix|wt|quic):\/\/\S+/;
 
 export interface ChildBrokerOptions {
-  /** Listener URLs; port 0 picks a free one. Default: `mqtt://127.0.0.1:0`. mqtts and wss get development certificates. */
+  /** Listener URLs; port 0 picks a free one. Default: `mqtt://127.0.0.1:0`. mqtts, wss and quic get development certificates, wt one for browsers. */
   readonly doors?: readonly string[];
   /** Keys added to every listener, e.g. `origins`. */
   readonly listener?: Readonly<Record<string, unknown>>;
+  /** Keys added to the listener of this URL. */
+  readonly listenerOf?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   /** User names and passwords; without any, anonymous clients are let in. */
   readonly users?: Readonly<Record<string, string>>;
   /** Lines for the password file as they are, e.g. with hashes of another kind. */
@@ -64,9 +66,20 @@ export async function startChildBroker(options: ChildBrokerOptions = {}): Promis
 async function writeConfig(directory: string, options: ChildBrokerOptions): Promise<string> {
   const doors = options.doors ?? ['mqtt://127.0.0.1:0'];
   const { ca, cert, key } = await ensureDevCertificates(path.join(directory, 'certs'), Date.now());
+  const webTransport = {
+    cert: path.join(directory, 'certs', 'webtransport.pem'),
+    key: path.join(directory, 'certs', 'webtransport.key'),
+  };
+  if (doors.some((url) => url.startsWith('wt:')))
+    await makeBrowserCertificate(webTransport, localNames(), Date.now());
   const listeners = doors.map((url) => {
-    const tls = /^(mqtts|wss):/.test(url) ? { tls: { cert, key, ca } } : {};
-    return { url, ...tls, ...options.listener };
+    const tls = /^(mqtts|wss):/.test(url)
+      ? { tls: { cert, key, ca } }
+      : url.startsWith('quic:')
+        ? { tls: { cert, key } }
+        : {};
+    const browser = url.startsWith('wt:') ? { tls: webTransport } : {};
+    return { url, ...tls, ...browser, ...options.listener, ...options.listenerOf?.[url] };
   });
   const auth: Record<string, unknown> = {};
   const lines = [...(options.passwordLines ?? [])];
