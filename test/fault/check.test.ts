@@ -116,6 +116,10 @@ describe('messages', () => {
       [subscribed('s', 1), publish(1, 1), publish(2, 1)].flat(),
       [message('s', 2, 1), message('s', 1, 1)],
     );
+    // Sent again, and the subscription came between the two.
+    const late = [publish(1, 1), subscribed('s', 1), publish(2, 1), message('s', 2, 1)].flat();
+    accepts(late, publish(1, 1), message('s', 1, 1), message('s', 2, 1));
+    rejects(/s got t 1 for the first time after 2/, late, message('s', 1, 1));
   });
 
   test('a message must be one that was published, byte for byte', () => {

@@ -25,6 +25,8 @@ interface Published {
   readonly clear: boolean;
   /** Event of the first sending. */
   readonly sentAt: number;
+  /** Event of the last sending. */
+  lastSentAt: number;
   /** Event of the acknowledgement; -1: none so far. */
   acknowledgedAt: number;
   /** Acknowledged with a reason code that refuses it. */
@@ -237,9 +239,13 @@ class Judge {
       messages = new Map();
       this.#published.set(topic, messages);
     }
-    if (messages.has(number)) return;
-    const message = { topic, number, qos, retain, clear, sentAt: at, acknowledgedAt: -1, refused: false };
-    messages.set(number, message);
+    const known = messages.get(number);
+    if (known !== undefined) {
+      known.lastSentAt = at;
+      return;
+    }
+    const sent = { sentAt: at, lastSentAt: at, acknowledgedAt: -1, refused: false };
+    messages.set(number, { topic, number, qos, retain, clear, ...sent });
   }
 
   #answer(event: Extract<Event, { kind: 'acknowledged' | 'pubcomp' }>, at: number): void {
@@ -332,7 +338,10 @@ class Judge {
       // [MQTT-4.6.0-6] order is a promise for one QoS, and of subscriptions that are not shared
       const stream = `${topic} ${qos}`;
       const highest = session.highest.get(stream) ?? 0;
-      if (number < highest && !session.sharesIn(topic))
+      // What the publisher sent again behind the other may come behind it: the first time there may have been no subscription.
+      const other = this.#published.get(topic)?.get(highest);
+      const wasSentBehind = other !== undefined && message.lastSentAt > other.sentAt;
+      if (number < highest && !wasSentBehind && !session.sharesIn(topic))
         this.#fault(`${client} got ${topic} ${number} for the first time after ${highest}`, client, event);
       session.highest.set(stream, Math.max(number, highest));
     }
