@@ -34,7 +34,7 @@ export const LIMIT_OPTIONS: Record<keyof Limits, readonly [Format, string]> = {
   queueBytesMax: [integer(0, 1_099_511_627_776, 'bytes'), 'Bytes of the messages waiting for one session.'],
   outBytesMax: [
     integer(4_096, 1_073_741_824, 'bytes'),
-    'Unsent bytes towards one connection before QoS 0 messages to it are dropped and others queued.',
+    'Unsent bytes towards one connection before QoS 0 messages to it are dropped and no more is read from it. Others wait in its queue from 128 KiB on.',
   ],
   stalledReaderSeconds: [
     integer(1, 86_400, 'seconds'),

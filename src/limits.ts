@@ -68,7 +68,7 @@ export const DEFAULT_LIMITS: Readonly<Limits> = Object.freeze({
   queueMessagesMax: 1_000,
   /** Bytes (topic, payload, properties) waiting for one session, and as many in flight: 1000 large messages must not be 1 GB. */
   queueBytesMax: 8_388_608,
-  /** Unsent bytes towards one connection before QoS 0 to it is dropped and QoS 1 and 2 are queued instead. */
+  /** Unsent bytes towards one connection before QoS 0 to it is dropped and no more is read from it; QoS 1 and 2 wait from `OUT_AHEAD_BYTES_MAX` on in its queue. */
   outBytesMax: 1_048_576,
   /**
    * How long the same 64 KiB may be on their way to a client that takes none of them; then its connection goes. Any link
@@ -174,6 +174,11 @@ export const DEFAULT_FLAPPING_LIMITS: Readonly<FlappingLimits> = Object.freeze({
 
 /** First size of a connection's out-buffer: a few acknowledgements; an idle connection keeps none. */
 export const OUT_BUFFER_BYTES_MIN = 512;
+/**
+ * Unsent bytes towards one connection over which its QoS 1 and 2 messages stay in its queue: two writes, so that the kernel, which
+ * has megabytes, never runs dry. A message in ten queues is there once, in ten out-buffers ten times.
+ */
+export const OUT_AHEAD_BYTES_MAX = 131_072;
 /** At this size a connection's out-buffer is written at once instead of at the end of the turn. */
 export const OUT_BUFFER_BYTES_MAX = 65_536;
 /** Connections over `connectionsMax` that may still send a CONNECT, to be told why they are refused. */

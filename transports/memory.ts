@@ -251,8 +251,13 @@ export class MemoryClient {
   }
 
   resume(): void {
+    this.#pair.outboundPaused = false;
+    this.takeOneWrite();
+  }
+
+  /** Reads the one write that is held, if there is one. */
+  takeOneWrite(): void {
     const pair = this.#pair;
-    pair.outboundPaused = false;
     const held = pair.outbound;
     if (held === undefined) return;
     pair.outbound = undefined;

@@ -17,6 +17,7 @@ import type { Wire, WireEvents } from '../interfaces/transport.ts';
 import {
   DEFERRED_PACKETS_MAX,
   DEFERRED_PACKETS_SHORT_MAX,
+  OUT_AHEAD_BYTES_MAX,
   SWEEP_INTERVAL_MS,
   UNAUTHENTICATED_BYTES_MAX,
 } from '../limits.ts';
@@ -93,6 +94,8 @@ export class Connection implements WireEvents, FrameSink, Receiver {
   /** Made when the first packet must wait for the store. */
   #deferred: DeferredPackets | null = null;
   readonly #framer: Framer;
+  /** Unsent bytes over which QoS 1 and 2 messages stay in the queue. */
+  readonly #aheadBytesMax: number;
   #inputPaused = false;
   #endReason: number | undefined;
 
@@ -100,7 +103,10 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     this.broker = broker;
     this.door = door;
     this.wire = wire;
-    this.out = new OutBuffer(wire, broker.flusher, door.limits.outBytesMax, () => this.#roomAgain());
+    const { outBytesMax } = door.limits;
+    this.#aheadBytesMax = Math.min(outBytesMax, OUT_AHEAD_BYTES_MAX);
+    const bounds = { growsTo: outBytesMax, tellsOver: this.#aheadBytesMax };
+    this.out = new OutBuffer(wire, broker.flusher, bounds, () => this.#roomAgain());
     this.acceptedAtMs = broker.clock.now();
     this.lastReceivedAtMs = this.acceptedAtMs;
     this.frameBytesMax = door.limits.connectPacketBytesMax;
@@ -108,8 +114,9 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     this.#intake = Intake.of(door.limits, this.acceptedAtMs);
   }
 
+  /** True when QoS 1 and 2 may go out: a few writes wait, and no more. The rest waits in the queue, where all receivers of a message share it. */
   get writable(): boolean {
-    return this.opened && this.out.waitingBytes <= this.door.limits.outBytesMax;
+    return this.opened && this.out.waitingBytes <= this.#aheadBytesMax;
   }
 
   /** True when QoS 0 may go out: with it no more than `outBytesMax` waits, or nothing waits before it; under overload, if the wire is free. */
@@ -117,7 +124,10 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     const { waitingBytes } = this.out;
     if (waitingBytes === 0) return this.opened;
     if (this.broker.overload.shedding && this.out.blocked) return false;
-    return this.opened && waitingBytes + bytes <= this.door.limits.outBytesMax;
+    // What is queued waits for the buffer to empty, and would wait for ever if QoS 0 went on filling it.
+    const queued = this.session !== null && this.session.waiting > 0;
+    const max = queued ? this.#aheadBytesMax : this.door.limits.outBytesMax;
+    return this.opened && waitingBytes + bytes <= max;
   }
 
   /** True while nothing is read from the client. */
@@ -190,7 +200,9 @@ export class Connection implements WireEvents, FrameSink, Receiver {
     // A paused wire does not notice that its peer has left, so that it is paused no sooner than need be.
     const awaitsAuth = this.#awaitsAuth;
     const open = this.opened
-      ? this.writable && this.#intake?.heldBack !== true && !this.#storeIsBehind
+      ? this.out.waitingBytes <= this.door.limits.outBytesMax &&
+        this.#intake?.heldBack !== true &&
+        !this.#storeIsBehind
       : awaitsAuth || this.#framer.heldBytes < UNAUTHENTICATED_BYTES_MAX / 2;
     if (open === this.#inputPaused) {
       this.#inputPaused = !open;

@@ -69,6 +69,14 @@ export function pieceBytes(bytes: number): number {
   return Math.ceil(bytes / PIECE_BYTES_MIN) * PIECE_BYTES_MIN;
 }
 
+/** In bytes. */
+export interface OutBounds {
+  /** Up to here the buffer doubles, and no further. */
+  readonly growsTo: number;
+  /** More than this waited: whoever held back is told when it has left. */
+  readonly tellsOver: number;
+}
+
 /**
  * Bytes on their way to one wire. Few go into a piece of the flusher's slab. More make it get a buffer of its own, which
  * grows up to 64 KB and is used again when the wire took it whole; while the wire holds it, a second one collects. Either
@@ -78,7 +86,7 @@ export function pieceBytes(bytes: number): number {
 export class OutBuffer {
   readonly #wire: Wire;
   readonly #flusher: Flusher;
-  readonly #boundBytes: number;
+  readonly #bounds: OutBounds;
   readonly #onRoom: () => void;
   /** Where bytes are written; valid until the next `reserve`. */
   buffer: Buffer = EMPTY;
@@ -94,11 +102,11 @@ export class OutBuffer {
   #wasOver = false;
   #closed = false;
 
-  /** `onRoom` is called, at the end of a turn, when more than `boundBytes` waited and the wire took all of it. */
-  constructor(wire: Wire, flusher: Flusher, boundBytes: number, onRoom: () => void) {
+  /** `onRoom` is called, at the end of a turn, when more than `tellsOver` bytes waited and the wire took all of it. */
+  constructor(wire: Wire, flusher: Flusher, bounds: OutBounds, onRoom: () => void) {
     this.#wire = wire;
     this.#flusher = flusher;
-    this.#boundBytes = boundBytes;
+    this.#bounds = bounds;
     this.#onRoom = onRoom;
   }
 
@@ -160,7 +168,7 @@ export class OutBuffer {
     this.#use(isPiece ? EMPTY : buffer);
     this.#flusher.bytesWritten += length;
     if (this.#wire.write(length === buffer.length ? buffer : buffer.subarray(start, end))) {
-      if (length > this.#boundBytes) this.#wasOver = true;
+      if (length > this.#bounds.tellsOver) this.#wasOver = true;
       if (buffer.length > OUT_BUFFER_BYTES_MAX) this.#use(EMPTY);
       return;
     }
@@ -177,7 +185,7 @@ export class OutBuffer {
    */
   #flushParts(): void {
     const { buffer } = this;
-    if (this.#end - this.#start > this.#boundBytes) this.#wasOver = true;
+    if (this.#end - this.#start > this.#bounds.tellsOver) this.#wasOver = true;
     while (this.#start < this.#end) {
       const start = this.#start;
       const end = Math.min(start + OUT_BUFFER_BYTES_MAX, this.#end);
@@ -243,7 +251,7 @@ export class OutBuffer {
     let capacity = OUT_BUFFER_BYTES_MIN;
     while (capacity < length + bytes) capacity *= 2;
     // Doubling ends at the bound: what a peer that does not read costs is the bound, not the power of two behind it.
-    const bound = this.#boundBytes;
+    const bound = this.#bounds.growsTo;
     if (capacity > bound && length + bytes <= bound) capacity = bound;
     else if (capacity > bound) capacity = length + bytes + Math.max(OUT_BUFFER_BYTES_MIN, bound >>> 4);
     // Small ones come from Node's pool, which is several times faster.

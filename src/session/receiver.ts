@@ -11,7 +11,7 @@ export type SendResult = 'sent' | 'full' | 'too-large';
 export interface Receiver {
   /** Unacknowledged QoS 1 and 2 messages that it takes: the client's Receive Maximum or our own lower bound. */
   readonly window: number;
-  /** False while more than `outBytesMax` wait to be written. */
+  /** False while so much waits to be written that a message had better wait in the session's queue. */
   readonly writable: boolean;
   /**
    * Appends a run of QoS 0 PUBLISH packets as received. `other`: this receiver needs them in another form, one by one.

@@ -31,7 +31,7 @@ class RecordingWire implements Wire {
 
 function open(flusher: Flusher): { wire: RecordingWire; out: OutBuffer; say: (text: string) => void } {
   const wire = new RecordingWire();
-  const out = new OutBuffer(wire, flusher, 1 << 20, () => {});
+  const out = new OutBuffer(wire, flusher, { growsTo: 1 << 20, tellsOver: 1 << 20 }, () => {});
   return { wire, out, say: (text) => void out.append(Buffer.from(text), 0, Buffer.byteLength(text)) };
 }
 
@@ -76,7 +76,7 @@ test('bytes written while the others are being flushed leave with the next turn'
   const flusher = new Flusher();
   const answering = open(flusher);
   const asking = new RecordingWire();
-  const out = new OutBuffer(asking, flusher, 1, () => answering.say('room'));
+  const out = new OutBuffer(asking, flusher, { growsTo: 1, tellsOver: 1 }, () => answering.say('room'));
   out.append(Buffer.from('over the bound'), 0, 14);
   await turn();
   const third = open(flusher);

@@ -119,6 +119,32 @@ test('a reader that is slow but takes something now and then is kept', async (t)
   assert.equal(reader.ending, undefined);
 });
 
+test('QoS 1 messages of a slow reader wait in its queue, and QoS 0 does not keep them there', async (t) => {
+  const broker = await startBroker(t);
+  const reader = await broker.connect({ clientId: 'slow' });
+  await reader.subscribe('a', 1);
+  const { session, out } = [...broker.broker.connections].find((each) => each.clientId === 'slow')!;
+  reader.stall();
+  const sender = await broker.connect();
+  const send = async (qos: 0 | 1, messages: number): Promise<void> => {
+    for (let count = 1; count <= messages; count++)
+      sender.send(publish('a', BIG, qos === 0 ? {} : { qos, packetId: count }));
+    await settle();
+  };
+  await send(0, 15);
+  const before = out.waitingBytes;
+  await send(1, 5);
+  assert.equal(out.waitingBytes, before);
+  assert.equal(session!.waiting, 5);
+  // It takes one write a round, and QoS 0 comes twice as fast.
+  for (let round = 0; round < 40; round++) {
+    await send(0, 2);
+    reader.takeOneWrite();
+    await settle();
+  }
+  assert.equal(session!.waiting, 0);
+});
+
 test('a big message is written in parts, so that a reader of it is seen to make progress', async (t) => {
   const broker = await startBroker(t, { limits: { stalledReaderSeconds: 20 } });
   const reader = await broker.connect();

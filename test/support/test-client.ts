@@ -246,8 +246,7 @@ export class TestClient {
 
   /** Takes the one write that waits, and what comes next is left again. */
   takeOneWrite(): void {
-    this.#wire.resume();
-    this.#wire.pause();
+    this.#wire.takeOneWrite();
   }
 
   /** Reads again. */
