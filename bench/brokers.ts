@@ -28,6 +28,8 @@ const HASH_ITERATIONS = 101;
 export interface RunningBroker {
   readonly pid: number;
   readonly port: number;
+  /** Port of the first listener of this scheme; only Sluice has others than `mqtt`. */
+  portOf(scheme: string): number;
   /** What it printed so far. */
   output(): string;
   stop(): Promise<void>;
@@ -39,6 +41,8 @@ export interface BrokerOptions {
   readonly nodeFlags?: readonly string[];
   /** Mosquitto writes its state to the disk every second, and bounds no queue. */
   readonly persistent?: boolean;
+  /** Listeners of Sluice. Default: one of plain TCP. */
+  readonly doors?: readonly string[];
   /** More of Sluice's configuration. */
   readonly config?: Readonly<Record<string, unknown>>;
 }
@@ -58,12 +62,14 @@ async function startSluice(options: BrokerOptions): Promise<RunningBroker> {
       ? {}
       : { passwordLines: [passwordLine()], acl: `user ${USER}\nallow readwrite bench/#\n` }),
     ...(options.nodeFlags === undefined ? {} : { nodeFlags: options.nodeFlags }),
+    ...(options.doors === undefined ? {} : { doors: options.doors }),
     ...(options.config === undefined ? {} : { config: options.config }),
     openFilesMax: OPEN_FILES_MAX,
   });
   return {
     pid: broker.pid,
     port: broker.port('mqtt'),
+    portOf: (scheme) => broker.port(scheme),
     output: broker.output,
     stop: async () => void (await broker.stop()),
   };
@@ -119,7 +125,7 @@ async function startProcess(command: readonly string[], port: number): Promise<R
     await exited;
   };
   await waitForPort(port, child, () => output);
-  return { pid: child.pid!, port, output: () => output, stop };
+  return { pid: child.pid!, port, portOf: () => port, output: () => output, stop };
 }
 
 async function waitForPort(port: number, child: ChildProcess, output: () => string): Promise<void> {

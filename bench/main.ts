@@ -15,19 +15,22 @@ import {
   judge,
   judgeDurable,
   judgeStartUp,
+  judgeStrangers,
   type Result,
   rateOf,
   renderDurable,
   renderGoals,
   renderResults,
+  renderStrangers,
 } from './report.ts';
 import { SCENARIOS, type Scenario } from './scenarios.ts';
 import { measureStartUp } from './startup.ts';
+import { measureStrangers } from './strangers.ts';
 import { measureSubscriptions } from './subscriptions.ts';
 
 const ROOT = path.join(import.meta.dirname, '..');
 /** Measured apart from the table, by other means. */
-const SPECIAL = ['garbage', 'subscriptions', 'durable', 'startup'] as const;
+const SPECIAL = ['garbage', 'subscriptions', 'durable', 'startup', 'strangers'] as const;
 const LOGIN = ['--user', USER, '--pass', PASSWORD];
 const WARM_UP_SECONDS = 1;
 
@@ -149,10 +152,14 @@ async function main(): Promise<number> {
     : [];
   const queue = wantsDurable ? await measureQueue(binary, LOGIN) : null;
   const startUps = plan.special.includes('startup') ? await measureStartUp() : [];
+  const strangers = plan.special.includes('strangers')
+    ? await measureStrangers(binary, LOGIN, plan.seconds)
+    : [];
   const goals = [
     ...judge(results, garbage, costs),
     ...judgeDurable(durable, queue),
     ...judgeStartUp(startUps),
+    ...judgeStrangers(strangers),
   ];
   print(`\nNode ${process.versions.node}, ${cpus().length} × ${cpus()[0]?.model.trim()}\n`);
   if (results.length > 0) print(`${renderResults(results)}\n`);
@@ -164,11 +171,12 @@ async function main(): Promise<number> {
   if (durable.length > 0) print(`\n${renderDurable(durable, queue)}`);
   for (const { what, seconds, rssMb } of startUps)
     print(`start with ${what}: ${seconds.toFixed(2)} s, ${rssMb.toFixed(0)} MB`);
+  if (strangers.length > 0) print(`\n${renderStrangers(strangers)}`);
   if (goals.length > 0) print(`\n${renderGoals(goals)}`);
   if (plan.json !== undefined)
     writeFileSync(
       plan.json,
-      JSON.stringify({ results, garbage, costs, durable, queue, startUps, goals }, null, 2),
+      JSON.stringify({ results, garbage, costs, durable, queue, startUps, strangers, goals }, null, 2),
     );
   return 0;
 }

@@ -11,9 +11,11 @@ import {
   IDLE_KB_MAX,
   QUEUED_MILLION_MB_MAX,
   type Scenario,
+  STRANGERS_P99_RATIO_MAX,
   SUBSCRIPTIONS_COST_RATIO_MAX,
 } from './scenarios.ts';
 import type { StartUp } from './startup.ts';
+import type { StrangersRun } from './strangers.ts';
 import type { PublishCost } from './subscriptions.ts';
 
 /** All runs of one scenario against one broker; `error` when there was no result. */
@@ -166,6 +168,27 @@ export function judgeStartUp(startUps: readonly StartUp[]): Goal[] {
   return startUps.map(({ what, seconds, secondsMax }) =>
     atMost(`seconds to start with ${what}`, seconds, secondsMax),
   );
+}
+
+/** What clients that are logged in notice of strangers. */
+export function judgeStrangers(runs: readonly StrangersRun[]): Goal[] {
+  return runs.map(({ attack, aloneP99Us, besideP99Us }) =>
+    atMost(`p99 beside ${attack}, over that alone`, besideP99Us / aloneP99Us, STRANGERS_P99_RATIO_MAX),
+  );
+}
+
+export function renderStrangers(runs: readonly StrangersRun[]): string {
+  const rows = runs.map((run) => [
+    run.attack,
+    short(run.connectsPerSecond),
+    ...[run.aloneP50Us, run.besideP50Us, run.aloneP99Us, run.besideP99Us].map((us) => us.toFixed(0)),
+    run.cpuUsPerConnect.toFixed(0),
+    run.rssMb.toFixed(0),
+    run.lost > 0 ? `${run.lost} LOST` : '',
+  ]);
+  const latencies = ['p50 µs alone', 'beside', 'p99 µs alone', 'beside'];
+  const columns = ['clients beside', 'connects/s', ...latencies, 'CPU µs/connect', 'RSS MB', ''];
+  return renderTable([columns, ...rows]);
 }
 
 export function renderDurable(runs: readonly DurableRun[], queue: QueueCost | null): string {

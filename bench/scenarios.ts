@@ -26,6 +26,9 @@ export const DURABLE_TIMES_MOSQUITTO_MIN = 10;
 /** What the broker may grow by while a million messages wait for one absent session, in MB. */
 export const QUEUED_MILLION_MB_MAX = 64;
 
+/** 99th percentile from publisher to subscriber beside an attack of strangers, over that of the same load alone. */
+export const STRANGERS_P99_RATIO_MAX = 2;
+
 export const SCENARIOS: readonly Scenario[] = [
   { name: '1-1', title: '1 → 1 QoS 0', load: [], measures: 'received', timesMosquittoMin: 10 },
   { name: '20-1', title: '20 → 1 QoS 0', load: ['--pubs', '20'], measures: 'received', timesMosquittoMin: 8 },
