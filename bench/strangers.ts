@@ -93,9 +93,13 @@ export async function measureStrangers(
 async function begin(broker: RunningBroker, attack: Attack): Promise<() => Promise<number>> {
   const script = path.join(import.meta.dirname, './stranger.ts');
   const args = [script, attack.kind, String(broker.portOf(attack.door)), String(attack.connectsPerSecond)];
-  const child = spawn('/bin/sh', ['-c', 'ulimit -n "$(ulimit -H -n)"; exec "$@"', 'sh', process.execPath, ...args], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
+  const child = spawn(
+    '/bin/sh',
+    ['-c', 'ulimit -n "$(ulimit -H -n)"; exec "$@"', 'sh', process.execPath, ...args],
+    {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    },
+  );
   const kill = (): void => void child.kill('SIGKILL');
   process.once('exit', kill);
   let output = '';

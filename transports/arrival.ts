@@ -9,6 +9,7 @@ import { forwardedClient } from './proxy/forwarded-for.ts';
 import { type ProxySource, readProxyHeader } from './proxy/proxy-header.ts';
 import { plainAddress } from './socket-server.ts';
 import { abortSocket } from './socket-wire.ts';
+import { awaitFirstBytes } from './tls/first-bytes.ts';
 
 /** What every door can be told of those who arrive. */
 export interface ArrivalOptions {
@@ -208,13 +209,22 @@ export class Arrival {
 /**
  * Puts `arrivals` before everything else that a server (`node:net`, tls, http, https) does with a socket: handshakes included. To be
  * called when the server is made, before others listen for its connections.
+ * @param handshakeTimeoutMs of a server with TLS, which hears of a socket only when its handshake begins; 0: of one without
  */
-export function guard(server: Server, arrivals: Arrivals): void {
+export function guard(server: Server, arrivals: Arrivals, handshakeTimeoutMs: number): void {
   const inner = server.listeners('connection');
   server.removeAllListeners('connection');
   server.on('connection', (socket: Socket) => {
     arrivals.admit(socket, plainAddress(socket.remoteAddress), () => {
-      for (const listener of inner) listener.call(server, socket);
+      const enter = (): void => {
+        for (const listener of inner) listener.call(server, socket);
+      };
+      if (handshakeTimeoutMs === 0) enter();
+      else
+        awaitFirstBytes(socket, handshakeTimeoutMs, (error) => {
+          if (error === undefined) enter();
+          else arrivals.handshakeFailed(error, socket);
+        });
     });
   });
 }

@@ -65,7 +65,7 @@ export class TlsTransport implements Transport {
       keepAliveInitialDelay: TCP_KEEP_ALIVE_MS,
     });
     this.#tls.attach(server);
-    guard(server, this.#arrivals);
+    guard(server, this.#arrivals, this.#tls.handshakeTimeoutMs);
     const sockets = new SocketServer(server, url, onError);
     server.on('secureConnection', (socket: TLSSocket) => {
       const arrival = Arrival.of(socket);

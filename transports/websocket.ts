@@ -109,7 +109,7 @@ export class WebSocketTransport implements Transport {
   async listen(accept: (wire: Wire) => WireEvents): Promise<Address> {
     const { url, onError, backlog, strangerBytesMax } = this.#options;
     const server = this.#createServer();
-    guard(server, this.#arrivals);
+    guard(server, this.#arrivals, this.#tls?.handshakeTimeoutMs ?? 0);
     const sockets = new SocketServer(server, url, onError);
     const upgrader = createUpgrader(this.#options.frameBytesMax);
     const answer = (request: IncomingMessage, response: ServerResponse) => this.#answer(request, response);

@@ -135,7 +135,8 @@ for (const scheme of SCHEMES) {
     // The head of a record of 512 bytes, then a ClientHello that takes for ever.
     socket.write(Buffer.from('1603010200010001fc0303', 'hex'));
     const drip = setInterval(() => socket.write('x'), 20);
-    await once(socket.resume(), 'close');
+    // It may end in a reset: a byte can meet the socket that is closed already.
+    await new Promise<unknown>((resolve) => socket.resume().once('close', resolve));
     clearInterval(drip);
     assert.match(stage.errors[0].message, /handshake timeout/i);
   });

@@ -84,19 +84,26 @@ describe('the TLS door', () => {
     stranger.remove();
   });
 
-  it('drops a client that does not finish its handshake, and tells so', async () => {
-    let report: (error: Error) => void = () => {};
-    const reported = new Promise<Error>((resolve) => {
-      report = resolve;
+  for (const [how, bytes, told] of [
+    ['begin', Buffer.alloc(0), /no TLS handshake began within 20 ms/],
+    ['finish', Buffer.from([0x16, 3, 1, 2, 0]), /handshake timeout/i],
+  ] as const) {
+    it(`drops a client that does not ${how} its handshake, and tells so`, async () => {
+      let report: (error: Error) => void = () => {};
+      const reported = new Promise<Error>((resolve) => {
+        report = resolve;
+      });
+      const tls = { ...server, handshakeTimeoutSeconds: 0.02 };
+      const transport = new TlsTransport({ url, tls, onError: (error) => report(error) });
+      const { port } = await transport.listen(() => assert.fail('it should not be accepted'));
+      const socket = connectTcp(port, '127.0.0.1');
+      socket.write(bytes);
+      await once(socket.resume(), 'close');
+      const { message } = await reported;
+      await transport.close(0);
+      assert.match(message, told);
     });
-    const tls = { ...server, handshakeTimeoutSeconds: 0.02 };
-    const transport = new TlsTransport({ url, tls, onError: (error) => report(error) });
-    const { port } = await transport.listen(() => assert.fail('it should not be accepted'));
-    const socket = connectTcp(port, '127.0.0.1');
-    await once(socket.resume(), 'close');
-    assert.match((await reported).message, /handshake timeout/i);
-    await transport.close(0);
-  });
+  }
 
   it('survives a client that speaks no TLS', async () => {
     const errors: Error[] = [];

@@ -11,6 +11,7 @@ import { identityOf } from './certificate-identity.ts';
 import { DAY_MS, reportExpiry } from './tls-expiry.ts';
 import {
   filesOf,
+  HANDSHAKE_TIMEOUT_SECONDS,
   type LoadedTls,
   loadTls,
   nameOf,
@@ -59,6 +60,11 @@ export class ServerTls {
     this.#requestCert = requestCertOf(options.tls);
     this.#clients = new WeakMap();
     this.#watch = new FilesWatch(filesOf(options.tls), () => this.#filesChanged(), options.watchTimes);
+  }
+
+  /** What a client may take for its handshake, from its first byte; and for that byte. */
+  get handshakeTimeoutMs(): number {
+    return (this.#options.tls.handshakeTimeoutSeconds ?? HANDSHAKE_TIMEOUT_SECONDS) * 1_000;
   }
 
   /**
