@@ -5,7 +5,7 @@
  */
 import 'reflect-metadata';
 import { createPrivateKey, randomBytes, webcrypto, X509Certificate } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import * as x509 from '@peculiar/x509';
@@ -275,6 +275,11 @@ export async function readAuthority(files: {
   const remedy = 'Make an authority with "sluice certs init", or name its folder with --dir';
   for (const file of [files.ca, files.caKey]) {
     if (!existsSync(file)) throw new ConfigError(file, 'it does not exist', remedy);
+    try {
+      accessSync(file, constants.R_OK);
+    } catch {
+      throw new ConfigError(file, 'it cannot be read', 'Run this as the user that the file belongs to');
+    }
   }
   const certificate = readCertificate(files.ca);
   if (certificate?.ca !== true) {

@@ -191,13 +191,14 @@ class Logins {
 
   #openRemoteKeys(url: string, { algorithms }: JwtKeyOptions): JwtKeySource {
     const { clock, log } = this.#parts;
+    const shown = withoutSecrets(url);
     const remote = new RemoteKeySet({
       url,
       cacheSeconds: this.#auth.jwt.jwksCacheSeconds,
       algorithms,
       clock,
-      onLoaded: () => log.info('jwt_keys.loaded', { url }),
-      onError: (error) => log.error('jwt_keys.unavailable', { url, problem: error.message }),
+      onLoaded: () => log.info('jwt_keys.loaded', { url: shown }),
+      onError: (error) => log.error('jwt_keys.unavailable', { url: shown, problem: error.message }),
     });
     // Before the first token needs them. A failure is logged, and each login tries again.
     Promise.resolve(remote.keys()).catch(() => {});
@@ -215,7 +216,7 @@ class Logins {
       cacheSeconds,
       clock,
       onError: (problem, attempt) =>
-        log.error('login_service.unavailable', { ...whoIs(attempt), url, problem }),
+        log.error('login_service.unavailable', { ...whoIs(attempt), url: withoutSecrets(url), problem }),
     });
   }
 
@@ -227,4 +228,10 @@ class Logins {
 
 function whoIs({ clientId, username, peer }: Attempt): object {
   return { clientId, username, address: peer.address, door: peer.door };
+}
+
+/** A URL as it may stand in a log: without a password or a token that an operator put into it. */
+export function withoutSecrets(url: string): string {
+  const { protocol, host, pathname, search } = new URL(url);
+  return `${protocol}//${host}${pathname}${search === '' ? '' : '?…'}`;
 }
