@@ -38,8 +38,18 @@ export async function webTransportClient(url: string, certificateFile: string): 
   return new StreamClient(await openSession(url, certificateFile)).open();
 }
 
-class StreamClient implements RawClient {
-  readonly #session: WebTransport;
+/** The client's side of a session, of whatever library. */
+export interface ClientSession {
+  readonly closed: Promise<unknown>;
+  createBidirectionalStream(): Promise<{
+    readonly readable: ReadableStream<Uint8Array>;
+    readonly writable: WritableStream<Uint8Array>;
+  }>;
+}
+
+/** The first stream of a session. */
+export class StreamClient implements RawClient {
+  readonly #session: ClientSession;
   #reader!: ReadableStreamDefaultReader<Uint8Array>;
   #writer!: WritableStreamDefaultWriter<Uint8Array>;
   #unsentBytes = 0;
@@ -49,7 +59,7 @@ class StreamClient implements RawClient {
   #onData = (_chunk: Buffer): void => {};
   #onClosed = (): void => {};
 
-  constructor(session: WebTransport) {
+  constructor(session: ClientSession) {
     this.#session = session;
   }
 
