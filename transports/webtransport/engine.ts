@@ -3,6 +3,7 @@
  * as far as they are needed, so that an adapter is thin.
  */
 import { DoorUnavailable } from '../../src/errors.ts';
+import { nativePart } from './fails-components.ts';
 
 /** Best first: `auto` takes the first that loads. */
 export const ENGINE_NAMES = ['fails-components', 'rwebtransport'] as const;
@@ -84,23 +85,23 @@ export interface Engine {
 /** What would have to be installed for this choice; null: it is there. Whether it runs shows when it is loaded. */
 export function missingEngine(choice: EngineChoice = 'auto'): string | null {
   const names = choice === 'auto' ? ENGINE_NAMES : [choice];
-  const isThere = (name: EngineName): boolean =>
-    PACKAGES[name].every((each) => {
-      try {
-        return import.meta.resolve(each) !== '';
-      } catch {
-        return false;
-      }
-    });
-  return names.some(isThere) ? null : names.map((name) => PACKAGES[name].join(' with ')).join(' or ');
+  return names.some((name) => IS_THERE[name]()) ? null : names.map((name) => PARTS[name]).join(' or ');
 }
 
-const PACKAGES: Readonly<Record<EngineName, readonly string[]>> = {
-  'fails-components': [
-    '@fails-components/webtransport',
-    '@fails-components/webtransport-transport-http3-quiche',
-  ],
-  rwebtransport: ['rwebtransport'],
+const PARTS: Readonly<Record<EngineName, string>> = {
+  'fails-components': 'the native part of @fails-components/webtransport',
+  rwebtransport: 'rwebtransport',
+};
+
+const IS_THERE: Readonly<Record<EngineName, () => boolean>> = {
+  'fails-components': () => nativePart() === 'there',
+  rwebtransport: () => {
+    try {
+      return import.meta.resolve('rwebtransport') !== '';
+    } catch {
+      return false;
+    }
+  },
 };
 
 /** Ways to load each engine; rejects with the reason. */
@@ -138,7 +139,7 @@ const INSTALL: Readonly<Record<EngineChoice, string>> = {
   auto: 'Install one: "npm install rwebtransport", on Node 24 or 26',
   rwebtransport: 'Install it: "npm install rwebtransport", on Node 24 or 26',
   'fails-components':
-    'Install it: "npm install @fails-components/webtransport @fails-components/webtransport-transport-http3-quiche"',
+    'Fetch or build it: "npm explore @fails-components/webtransport-transport-http3-quiche -- npm run install"; where npm has left the package out, "npm install @fails-components/webtransport-transport-http3-quiche" comes first',
 };
 
 function firstLine(text: string): string {

@@ -56,7 +56,6 @@ interface Answer {
 
 /** As much of a promise as the library uses of one. */
 interface AtOnce<T> {
-  // biome-ignore lint/suspicious/noThenProperty: nothing awaits it; it stands where the library wants a promise.
   then(use: (value: T) => void): { catch(failed: (error: unknown) => void): void };
 }
 
@@ -68,17 +67,24 @@ interface LibrarySession {
   readonly incomingBidirectionalStreams: ReadableStream<LibraryStream>;
   readonly incomingUnidirectionalStreams: ReadableStream<ReadableStream<Uint8Array>>;
   readonly datagrams: { readonly readable: ReadableStream<Uint8Array> };
+  readonly state: string;
   close(info: CloseInfo): void;
 }
 
 interface LibraryStream {
   readonly readable: ReadableStream<Uint8Array>;
   readonly writable: WritableStream<Uint8Array>;
+  readonly readableController: LibraryController;
+  readonly writableController: LibraryController;
   /** Its half below: native, or that of HTTP/2. */
   readonly objint: {
     startReading(): void;
     stopReading(): void;
   };
+}
+
+interface LibraryController {
+  error(reason: Error): void;
 }
 
 /** Whether the native part is installed, and has been fetched or built for this machine. */
@@ -197,7 +203,7 @@ function adapt(session: LibrarySession): EngineSession {
     closed,
     bidirectional: incomingBidirectionalStreams.pipeThrough(
       new TransformStream({
-        transform: (stream, controller) => controller.enqueue(adaptStream(stream)),
+        transform: (stream, controller) => controller.enqueue(adaptStream(stream, session)),
       }),
     ),
     unidirectional: incomingUnidirectionalStreams,
@@ -212,7 +218,10 @@ function adapt(session: LibrarySession): EngineSession {
  * Left alone a stream takes all that comes, read or not: its `pull` starts the half below, and nothing stops it again. Held, it does not
  * start, and what comes stays within the windows of the connection.
  */
-function adaptStream({ readable, writable, objint }: LibraryStream): EngineStream {
+function adaptStream(stream: LibraryStream, session: LibrarySession): EngineStream {
+  const { readable, writable, objint, readableController, writableController } = stream;
+  nameSource(readableController, session);
+  nameSource(writableController, session);
   const start = objint.startReading.bind(objint);
   let held = false;
   objint.startReading = () => {
@@ -225,6 +234,17 @@ function adaptStream({ readable, writable, objint }: LibraryStream): EngineStrea
     else start();
   };
   return { readable, writable, hold };
+}
+
+/**
+ * A session that ends breaks its streams first, with an error like that of a stream alone. Marks it as the W3C's API does, so that whoever
+ * reads it waits for what the session says.
+ */
+function nameSource(controller: LibraryController, session: LibrarySession): void {
+  const error = controller.error.bind(controller);
+  controller.error = (reason) => {
+    error(session.state === 'closed' ? Object.assign(reason, { source: 'session' }) : reason);
+  };
 }
 
 /** @param peerAddress `address:port`, or an address alone; IPv6 with or without brackets */
