@@ -128,7 +128,43 @@ describe('the engine fails-components', () => {
     });
   });
 
-  it('gives its answer before the question returns', TIMEOUT, async () => {
+  it('leaves with the client what a paused core has not taken', TIMEOUT, async () => {
+    const parts = 24;
+    const part = Buffer.alloc(1_048_576, 1);
+    const wires: Wire[] = [];
+    let heardBytes = 0;
+    const accept = (wire: Wire): WireEvents => {
+      wires.push(wire);
+      if (wires.length > 1) return echo(wire);
+      return {
+        ...idle,
+        data: (chunk) => {
+          heardBytes += chunk.length;
+          wire.pause();
+        },
+      };
+    };
+    await withDoor(['*'], accept, async ({ url }) => {
+      const flooding = await tcpSessionClient(url, tls.cert);
+      for (let n = 0; n < parts; n++) flooding.write(part);
+      const other = await tcpSessionClient(url, tls.cert);
+      let answered = () => {};
+      other.onData(() => answered());
+      let unsentBytes = flooding.unsentBytes;
+      for (let still = 0; still < 100; still++) {
+        await new Promise<void>((resolve) => {
+          answered = resolve;
+          other.write(Buffer.from('x'));
+        });
+        if (flooding.unsentBytes !== unsentBytes) still = 0;
+        unsentBytes = flooding.unsentBytes;
+      }
+      assert.ok(heardBytes > 0);
+      assert.ok(unsentBytes > part.length * (parts - 8), `${unsentBytes} bytes are still with the client`);
+    });
+  });
+
+  it('gives its answer before the question returns', TIMEOUT, async (t) => {
     const finished: boolean[] = [];
     class Watched extends TcpServer {
       override onSessionRequest(request: Parameters<Http2Server['onSessionRequest']>[0]): void {
@@ -144,12 +180,12 @@ describe('the engine fails-components', () => {
       }
     }
     const server = await serving(Watched);
+    t.after(() => server.close());
     assert.equal(await statusOf(server.port, { ':path': '/mqtt' }), 200);
     assert.deepEqual(finished, [true]);
-    await server.close();
   });
 
-  it('survives a client that is gone before it was there', TIMEOUT, async () => {
+  it('survives a client that is gone before it was there', TIMEOUT, async (t) => {
     let arrivals = 0;
     let there = 0;
     class Hasty extends TcpServer {
@@ -161,9 +197,9 @@ describe('the engine fails-components', () => {
       }
     }
     const server = await serving(Hasty, { session: () => void there++ });
+    t.after(() => server.close());
     for (let n = 0; n < 2; n++) await statusOf(server.port, { ':path': '/mqtt' });
     assert.deepEqual([arrivals, there], [2, 1]);
-    await server.close();
   });
 
   it('says why it cannot begin', TIMEOUT, async () => {
