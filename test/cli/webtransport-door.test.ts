@@ -9,6 +9,7 @@ import { renewBrowserCertificates } from '../../cli/browser-certificates.ts';
 import { initBrowser } from '../../cli/commands/certs-make.ts';
 import { loadConfig } from '../../config/load.ts';
 import type { ListenerConfig } from '../../config/types.ts';
+import { nativePart } from '../../transports/webtransport/fails-components.ts';
 import { startChildBroker } from '../support/child-broker.ts';
 import { RecordedLog } from '../support/recorded-log.ts';
 
@@ -98,7 +99,9 @@ describe('sluice certs init --browser', () => {
   });
 });
 
-describe('a broker whose WebTransport engine is missing', () => {
+const native = { skip: nativePart() === 'there' ? 'the native part is there' : false };
+
+describe('a broker whose WebTransport engine is missing', native, () => {
   test('serves at its other doors, and says why this one is shut', async () => {
     const broker = await startChildBroker({
       doors: ['mqtt://127.0.0.1:0', 'wt://127.0.0.1:0'],
