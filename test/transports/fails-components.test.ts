@@ -259,7 +259,7 @@ describe('the choice of an engine', () => {
   it('says how to get the native part to whoever insists on it', native, async () => {
     await assert.rejects(loadEngine(url, 'fails-components'), (error: Error) => {
       assert.ok(error instanceof DoorUnavailable);
-      assert.match(error.message, /native part @fails-components\S+ is not (built|installed)/);
+      assert.match(error.message, /its native part is not (built|installed)/);
       assert.match(error.message, /npm explore @fails-components\S+quiche -- npm run install/);
       return true;
     });

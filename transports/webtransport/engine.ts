@@ -3,7 +3,7 @@
  * as far as they are needed, so that an adapter is thin.
  */
 import { DoorUnavailable } from '../../src/errors.ts';
-import { nativePart } from './fails-components.ts';
+import { NATIVE_PACKAGE, nativePart } from './fails-components.ts';
 
 /** Best first: `auto` takes the first that loads. */
 export const ENGINE_NAMES = ['fails-components', 'rwebtransport'] as const;
@@ -132,14 +132,18 @@ export async function loadEngine(
     }
   }
   const problem = `no WebTransport engine can be loaded (${problems.join('; ')})`;
-  throw new DoorUnavailable(`${url} engine`, problem, INSTALL[choice]);
+  throw new DoorUnavailable(`${url} engine`, problem, INSTALL[choice]());
 }
 
-const INSTALL: Readonly<Record<EngineChoice, string>> = {
-  auto: 'Install one: "npm install rwebtransport", on Node 24 or 26',
-  rwebtransport: 'Install it: "npm install rwebtransport", on Node 24 or 26',
-  'fails-components':
-    'Fetch or build it: "npm explore @fails-components/webtransport-transport-http3-quiche -- npm run install"; where npm has left the package out, "npm install @fails-components/webtransport-transport-http3-quiche" comes first',
+const INSTALL: Readonly<Record<EngineChoice, () => string>> = {
+  auto: () => 'Install one: "npm install rwebtransport", on Node 24 or 26',
+  rwebtransport: () => 'Install it: "npm install rwebtransport", on Node 24 or 26',
+  'fails-components': () => {
+    const fetched = `npm explore ${NATIVE_PACKAGE} -- npm run install`;
+    return nativePart() === 'not installed'
+      ? `Install it: "npm install ${NATIVE_PACKAGE} && ${fetched}"`
+      : `Fetch or build it: "${fetched}"`;
+  },
 };
 
 function firstLine(text: string): string {

@@ -20,7 +20,7 @@ import type {
 } from './engine.ts';
 
 const PACKAGE = '@fails-components/webtransport';
-const NATIVE_PACKAGE = '@fails-components/webtransport-transport-http3-quiche';
+export const NATIVE_PACKAGE = '@fails-components/webtransport-transport-http3-quiche';
 const SECRET_BYTES = 32;
 
 type Headers = Readonly<Record<string, string | readonly string[] | undefined>>;
@@ -106,7 +106,7 @@ export function nativePart(): 'there' | 'not built' | 'not installed' {
  */
 export async function loadFailsComponents(): Promise<Engine> {
   const part = nativePart();
-  if (part !== 'there') throw new Error(`its native part ${NATIVE_PACKAGE} is ${part}`);
+  if (part !== 'there') throw new Error(`its native part is ${part}`);
   // First the native part: where it does not load, the package would write to the console, and go on without.
   await import(NATIVE_PACKAGE);
   const { Http3Server } = (await import(PACKAGE)) as unknown as { readonly Http3Server: ServerClass };
