@@ -36,6 +36,10 @@ export const LIMIT_OPTIONS: Record<keyof Limits, readonly [Format, string]> = {
     integer(4_096, 1_073_741_824, 'bytes'),
     'Unsent bytes towards one connection before QoS 0 messages to it are dropped and no more is read from it. Others wait in its queue from 128 KiB on.',
   ],
+  dataStreamsMax: [
+    integer(0, 100, 'streams'),
+    'Data streams one client may have open beside its control stream, by QUIC and WebTransport; 0: none.',
+  ],
   stalledReaderSeconds: [
     integer(1, 86_400, 'seconds'),
     'Time a client may leave 64 KiB of what is sent to it untaken before it is disconnected, in seconds.',

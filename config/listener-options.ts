@@ -11,6 +11,7 @@ export const LISTENER_LIMITS = [
   'maximumQos',
   'topicAliasMaximum',
   'receiveMaximum',
+  'dataStreamsMax',
   'packetBytesMax',
   'keepAliveMaxSeconds',
   'connectsPerSecondMax',

@@ -16,6 +16,7 @@ export interface Limits {
   queueMessagesMax: number;
   queueBytesMax: number;
   outBytesMax: number;
+  dataStreamsMax: number;
   stalledReaderSeconds: number;
   messagesPerSecondMax: number;
   bytesPerSecondMax: number;
@@ -70,6 +71,8 @@ export const DEFAULT_LIMITS: Readonly<Limits> = Object.freeze({
   queueBytesMax: 8_388_608,
   /** Unsent bytes towards one connection before QoS 0 to it is dropped and no more is read from it; QoS 1 and 2 wait from `OUT_AHEAD_BYTES_MAX` on in its queue. */
   outBytesMax: 1_048_576,
+  /** Data streams of one connection at a time, where the transport has streams. As many as EMQX allows. */
+  dataStreamsMax: 10,
   /**
    * How long the same 64 KiB may be on their way to a client that takes none of them; then its connection goes. Any link
    * that works is a hundred times faster, and what a reader who stands still holds is `outBytesMax` and its queue.
@@ -189,6 +192,12 @@ export const UNAUTHENTICATED_BYTES_MAX = 131_072;
 export const AUTHENTICATION_DATA_BYTES_MAX = 4_096;
 /** Times that a client is heard in one enhanced authentication: SCRAM's two messages, and one for a CONNECT without the first of them. */
 export const AUTHENTICATION_STEPS_MAX = 3;
+/** MQTT 5 reason code Quota exceeded (2.4): the error code that a stream is reset with which the core does not want. */
+export const STREAM_REFUSED = 0x97;
+/** Data streams that a client may open before its CONNECT is accepted. Nothing is read from them until then. */
+export const DATA_STREAMS_EARLY_MAX = 4;
+/** All data streams of a connection together may have `outBytesMax` unsent, a single one this part of it. */
+export const DATA_STREAM_OUT_SHARE = 1 / 4;
 /** Packets of one client that may wait for the store before its input stops. */
 export const DEFERRED_PACKETS_MAX = 10_000;
 /** The same while memory is short. */

@@ -50,6 +50,13 @@ export interface WireEvents {
   drain(): void;
   /** The connection is over. With `error` when it broke; without when the peer closed (a half-close counts) or the core ended it. */
   closed(error?: Error): void;
+  /**
+   * The peer opened a further stream of this connection, where the transport has such: a wire with the same contract, but that
+   * `end` with a reason code other than 0 resets the stream with that code, and that its end is not that of the connection.
+   * Null: not wanted, to be reset with `STREAM_REFUSED`. Never called behind `closed`; and when the connection is over, each
+   * stream hears its own `closed` before.
+   */
+  stream?(wire: Wire): WireEvents | null;
 }
 
 /** Where a transport ended up listening. */
