@@ -34,6 +34,11 @@ export class Statistics {
   overloadRefused = 0;
   overloadDisconnected = 0;
   protocolErrors = 0;
+  /** Data streams that are open, that ever were, that were one too many, and that ended because of what came on them. */
+  dataStreams = 0;
+  dataStreamsOpened = 0;
+  dataStreamsRefused = 0;
+  dataStreamsFailed = 0;
   sessionsExpired = 0;
   connected = 0;
   connectedMax = 0;

@@ -30,7 +30,8 @@ import { Message } from '../session/message.ts';
 import type { Outgoing } from '../session/outgoing.ts';
 import { QueueMemory } from '../session/paged-queue.ts';
 import { type RetainedSource, RetainedTurns } from '../session/retained-sources.ts';
-import type { Session, SessionWill } from '../session/session.ts';
+import type { Session } from '../session/session.ts';
+import type { SessionContext, SessionWill } from '../session/session-context.ts';
 import type { Subscription } from '../session/subscription.ts';
 import { Statistics } from '../statistics.ts';
 import { Admission } from './admission.ts';
@@ -113,7 +114,9 @@ export class Broker {
     const queueMemory = new QueueMemory(pressure);
     const retainedTurns = new RetainedTurns();
     const shared = { limits, store, authorizer, statistics, clock, log, pressure };
-    const context = { ...shared, queueQos0, queueWhenFull, queueMemory, retainedTurns };
+    const streamOf: SessionContext['streamOf'] = (session, delivery) =>
+      this.router.streamOf(session, delivery);
+    const context = { ...shared, queueQos0, queueWhenFull, queueMemory, retainedTurns, streamOf };
     this.held = new HeldTopics(this.settings.hold, context);
     this.router = new Router(authorizer, statistics, clock, this.held);
     this.sessions = new Sessions(context, this.router, (will, session) => this.#publishWill(will, session));
@@ -300,9 +303,9 @@ export class Broker {
         continue;
       }
       // Subscribed to again meanwhile: the new options hold.
-      const { qos, identifier } = session.subscriptions.get(subscription.filter) ?? subscription;
+      const { qos, identifier, stream } = session.subscriptions.get(subscription.filter) ?? subscription;
       const identifiers = identifier > 0 ? [identifier] : null;
-      yield { message, qos: message.qos < qos ? message.qos : qos, identifiers };
+      yield { message, qos: message.qos < qos ? message.qos : qos, identifiers, stream };
     }
   }
 

@@ -3,7 +3,7 @@ import type { RetainedMessages } from '../router/retained.ts';
 import { CountedWarning } from '../session/counted-warning.ts';
 import { Message } from '../session/message.ts';
 import type { Outgoing } from '../session/outgoing.ts';
-import type { SessionContext } from '../session/session.ts';
+import type { SessionContext } from '../session/session-context.ts';
 
 /** Retained messages looked at for expiry in one sweep: a million are gone through in a quarter of an hour. */
 const SWEEP_MESSAGES_MAX = 1_000;

@@ -2,7 +2,8 @@ import type { StoredMessage, StoredSessionState, StoredSubscription } from '../i
 import { SESSION_ENDS_PER_TURN_MAX, WILLS_PER_TURN_MAX } from '../limits.ts';
 import type { Router } from '../router/router.ts';
 import { Message } from '../session/message.ts';
-import { Session, type SessionContext, type SessionWill } from '../session/session.ts';
+import { Session } from '../session/session.ts';
+import type { SessionContext, SessionWill } from '../session/session-context.ts';
 import { Subscription } from '../session/subscription.ts';
 import { parseShared } from '../topics/names.ts';
 import { Deadlines } from './deadlines.ts';

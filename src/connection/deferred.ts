@@ -1,14 +1,21 @@
+/** A packet that may leave once the store's operations up to `sequence` are durable. */
+export interface DeferredPacket {
+  readonly sequence: number;
+  readonly bytes: Buffer;
+  /** Called once the packet need wait no longer, also where its connection has ended meanwhile. */
+  readonly release: (() => void) | null;
+}
+
 /** Packets that wait for the store, in the order they must leave. */
 export class DeferredPackets {
-  #items: { sequence: number; bytes: Buffer; release: (() => void) | null }[] = [];
+  #items: DeferredPacket[] = [];
 
   get length(): number {
     return this.#items.length;
   }
 
-  /** `release` is called once the packet need wait no longer, also where its connection has ended meanwhile. */
-  push(sequence: number, bytes: Buffer, release: (() => void) | null): void {
-    this.#items.push({ sequence, bytes, release });
+  push(packet: DeferredPacket): void {
+    this.#items.push(packet);
   }
 
   /** Gives everything that rests on operations up to `durable` to `send`; what stands behind a packet that waits, waits too. */
@@ -22,5 +29,10 @@ export class DeferredPackets {
       send(item.bytes);
       item.release?.();
     }
+  }
+
+  /** Takes out everything. */
+  takeAll(): DeferredPacket[] {
+    return this.#items.splice(0);
   }
 }

@@ -39,7 +39,12 @@ export class Framer {
     this.#scan(chunk, this.#pendingLength === 0 ? 0 : this.#completePending(chunk));
   }
 
-  /** Goes on after `frame` returned false. */
+  /** Keeps what comes until `resume`. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  /** Goes on after `stop`, or after `frame` returned false. */
   resume(): void {
     this.#stopped = false;
     while (!this.#stopped && this.#held !== null) {
@@ -49,7 +54,7 @@ export class Framer {
     }
   }
 
-  /** True after `frame` returned false, until `resume`. */
+  /** True after `stop`, or after `frame` returned false, until `resume`. */
   get stopped(): boolean {
     return this.#stopped;
   }
@@ -65,7 +70,7 @@ export class Framer {
     this.#held.push(Buffer.from(chunk));
   }
 
-  #stop(rest: Buffer): void {
+  #stopBefore(rest: Buffer): void {
     this.#stopped = true;
     if (rest.length === 0) return;
     this.#held ??= [];
@@ -82,7 +87,7 @@ export class Framer {
       const end = this.#frameEnd;
       if (end > length) break;
       if (!sink.frame(buffer, offset, this.#bodyStart, end)) {
-        this.#stop(buffer.subarray(end));
+        this.#stopBefore(buffer.subarray(end));
         return;
       }
       offset = end;
@@ -152,7 +157,7 @@ export class Framer {
     this.#pending = EMPTY;
     this.#pendingLength = 0;
     if (this.#sink.frame(packet, 0, this.#bodyStart, this.#frameEnd)) return offset;
-    this.#stop(chunk.subarray(offset));
+    this.#stopBefore(chunk.subarray(offset));
     return -1;
   }
 }

@@ -2,6 +2,7 @@ import { decodePacket } from '../codec/decode.ts';
 import { type Packet, PacketType } from '../codec/packets.ts';
 import { ReasonCode } from '../codec/reason-codes.ts';
 import type { Connection } from '../connection/connection.ts';
+import type { PacketStream } from '../connection/packet-stream.ts';
 import { ProtocolError } from '../errors.ts';
 import { handleAuth } from './auth.ts';
 import { handleConnect } from './connect.ts';
@@ -25,17 +26,8 @@ export function dispatchPacket(
 ): void {
   const first = buffer[start];
   if (connection.state === 'connected') {
-    if (first >> 4 === PacketType.PUBLISH) {
-      handlePublish(connection, buffer, start, bodyStart, end);
-      return;
-    }
-    // The short form of the acknowledgements, without an object.
-    if (
-      end - bodyStart === 2 &&
-      acknowledge(connection, first, (buffer[bodyStart] << 8) | buffer[bodyStart + 1])
-    )
-      return;
-    handlePacket(connection, decode(connection, buffer, first, bodyStart, end));
+    if (!dispatchInPlace(connection, buffer, start, bodyStart, end))
+      handlePacket(connection, decode(connection, buffer, first, bodyStart, end));
     return;
   }
   if (connection.state === 'authenticating') {
@@ -48,6 +40,37 @@ export function dispatchPacket(
     throw new ProtocolError(ReasonCode.PROTOCOL_ERROR, 'the first packet is not a CONNECT');
   const packet = decode(connection, buffer, first, bodyStart, end);
   if (packet.type === PacketType.CONNECT) handleConnect(connection, packet);
+}
+
+/** The same for a packet on a data stream, of a type that belongs there, when the client has logged in. */
+export function dispatchOnStream(
+  stream: PacketStream,
+  buffer: Buffer,
+  start: number,
+  bodyStart: number,
+  end: number,
+): void {
+  if (dispatchInPlace(stream, buffer, start, bodyStart, end)) return;
+  const packet = decode(stream.connection, buffer, buffer[start], bodyStart, end);
+  if (!handleSessionPacket(stream, packet)) throw fromServersOnly(packet);
+}
+
+/** True when it was a PUBLISH, or the short form of an acknowledgement: these need no object. */
+function dispatchInPlace(
+  stream: PacketStream,
+  buffer: Buffer,
+  start: number,
+  bodyStart: number,
+  end: number,
+): boolean {
+  const first = buffer[start];
+  if (first >> 4 === PacketType.PUBLISH) {
+    handlePublish(stream, buffer, start, bodyStart, end);
+    return true;
+  }
+  return (
+    end - bodyStart === 2 && acknowledge(stream, first, (buffer[bodyStart] << 8) | buffer[bodyStart + 1])
+  );
 }
 
 function decode(
@@ -80,20 +103,20 @@ function handleBeforeVerdict(connection: Connection, packet: Packet): void {
 }
 
 /** True when it was an acknowledgement with reason code 0 and a packet identifier. */
-function acknowledge(connection: Connection, first: number, packetId: number): boolean {
+function acknowledge(stream: PacketStream, first: number, packetId: number): boolean {
   if (packetId === 0) return false;
   switch (first) {
     case 0x40:
-      handlePuback(connection, packetId);
+      handlePuback(stream.connection, packetId);
       return true;
     case 0x50:
-      handlePubrec(connection, packetId, ReasonCode.SUCCESS);
+      handlePubrec(stream, packetId, ReasonCode.SUCCESS);
       return true;
     case 0x62:
-      handlePubrel(connection, packetId);
+      handlePubrel(stream, packetId);
       return true;
     case 0x70:
-      handlePubcomp(connection, packetId);
+      handlePubcomp(stream.connection, packetId);
       return true;
     default:
       return false;
@@ -101,25 +124,8 @@ function acknowledge(connection: Connection, first: number, packetId: number): b
 }
 
 function handlePacket(connection: Connection, packet: Packet): void {
+  if (handleSessionPacket(connection, packet)) return;
   switch (packet.type) {
-    case PacketType.PUBACK:
-      handlePuback(connection, packet.packetId);
-      return;
-    case PacketType.PUBREC:
-      handlePubrec(connection, packet.packetId, packet.reasonCode);
-      return;
-    case PacketType.PUBREL:
-      handlePubrel(connection, packet.packetId);
-      return;
-    case PacketType.PUBCOMP:
-      handlePubcomp(connection, packet.packetId);
-      return;
-    case PacketType.SUBSCRIBE:
-      handleSubscribe(connection, packet);
-      return;
-    case PacketType.UNSUBSCRIBE:
-      handleUnsubscribe(connection, packet);
-      return;
     case PacketType.PINGREQ:
       handlePingreq(connection);
       return;
@@ -133,9 +139,36 @@ function handlePacket(connection: Connection, packet: Packet): void {
       // [MQTT-3.1.0-2]
       throw new ProtocolError(ReasonCode.PROTOCOL_ERROR, 'a second CONNECT');
     default:
-      throw new ProtocolError(
-        ReasonCode.PROTOCOL_ERROR,
-        `packet type ${packet.type} comes from servers only`,
-      );
+      throw fromServersOnly(packet);
   }
+}
+
+/** What a data stream may carry as well. False: it is another packet. */
+function handleSessionPacket(stream: PacketStream, packet: Packet): boolean {
+  switch (packet.type) {
+    case PacketType.PUBACK:
+      handlePuback(stream.connection, packet.packetId);
+      return true;
+    case PacketType.PUBREC:
+      handlePubrec(stream, packet.packetId, packet.reasonCode);
+      return true;
+    case PacketType.PUBREL:
+      handlePubrel(stream, packet.packetId);
+      return true;
+    case PacketType.PUBCOMP:
+      handlePubcomp(stream.connection, packet.packetId);
+      return true;
+    case PacketType.SUBSCRIBE:
+      handleSubscribe(stream, packet);
+      return true;
+    case PacketType.UNSUBSCRIBE:
+      handleUnsubscribe(stream, packet);
+      return true;
+    default:
+      return false;
+  }
+}
+
+function fromServersOnly({ type }: Packet): ProtocolError {
+  return new ProtocolError(ReasonCode.PROTOCOL_ERROR, `packet type ${type} comes from servers only`);
 }

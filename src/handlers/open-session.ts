@@ -6,7 +6,7 @@ import { TopicAliases } from '../connection/topic-aliases.ts';
 import { ProtocolError } from '../errors.ts';
 import type { Accepted } from '../interfaces/auth.ts';
 import { Message } from '../session/message.ts';
-import type { SessionWill } from '../session/session.ts';
+import type { SessionWill } from '../session/session-context.ts';
 import { refuseConnect } from './refuse-connect.ts';
 
 const RECEIVE_MAXIMUM_DEFAULT = 65_535;

@@ -3,6 +3,7 @@ import type { PublishView } from '../codec/publish-view.ts';
 import { ReasonCode } from '../codec/reason-codes.ts';
 import { isValidUtf8 } from '../codec/utf8.ts';
 import type { Connection } from '../connection/connection.ts';
+import type { PacketStream } from '../connection/packet-stream.ts';
 import { sameTopic, type TopicState } from '../connection/topic-state.ts';
 import { ProtocolError, quoted } from '../errors.ts';
 import { shapeIndex } from '../session/outgoing.ts';
@@ -13,14 +14,14 @@ const PUBREC = 0x50;
 
 /** A message from the client (MQTT 5.0 section 3.3). At QoS 0 with a topic seen last, nothing is allocated. */
 export function handlePublish(
-  connection: Connection,
+  stream: PacketStream,
   buffer: Buffer,
   start: number,
   bodyStart: number,
   end: number,
 ): void {
-  const { broker } = connection;
-  const { limits } = connection.door;
+  const { broker, connection } = stream;
+  const { limits } = stream.door;
   const view = broker.publishView;
   view.userPropertiesMax = limits.userPropertiesMax;
   view.parse(buffer, start, bodyStart, end, connection.version);
@@ -34,15 +35,15 @@ export function handlePublish(
     );
   if (view.retain && !limits.retainAvailable)
     throw new ProtocolError(ReasonCode.RETAIN_NOT_SUPPORTED, 'retained messages are switched off here');
-  const state = topicOf(connection, view);
+  const state = topicOf(stream, view);
   if (view.qos === 2 && connection.session!.hasInbound(view.packetId)) {
     // [MQTT-4.3.3-10] seen before and not released: answered, not delivered again
-    connection.sendAck(PUBREC, view.packetId, connection.session!.sequence);
+    stream.sendAck(PUBREC, view.packetId, connection.session!.sequence);
     return;
   }
   checkQuota(connection, view);
   if (broker.store.full && view.qos > 0 && state.allowed && storing(connection, view, state)) {
-    refuseStoring(connection, view);
+    refuseStoring(stream, view);
     return;
   }
   const before = broker.store.appended;
@@ -51,7 +52,7 @@ export function handlePublish(
   if (view.qos === 2 && reasonCode < 0x80) connection.session!.noteInbound(view.packetId);
   // Nothing written for this message: its acknowledgement waits for nobody else's.
   const { appended } = broker.store;
-  acknowledge(connection, view, reasonCode, appended === before ? 0 : appended);
+  acknowledge(stream, view, reasonCode, appended === before ? 0 : appended);
 }
 
 /** True when the store would have to take the message. */
@@ -65,10 +66,10 @@ function storing(connection: Connection, view: PublishView, state: TopicState): 
  * The store is full. MQTT 5 has an answer; a 3.x client gets none, keeps the message, and sends it again on the connection
  * that it has to make once there is room.
  */
-function refuseStoring(connection: Connection, view: PublishView): void {
-  connection.broker.statistics.publishRefused++;
-  if (connection.version === 5) acknowledge(connection, view, ReasonCode.QUOTA_EXCEEDED, 0);
-  else connection.unanswered = true;
+function refuseStoring(stream: PacketStream, view: PublishView): void {
+  stream.broker.statistics.publishRefused++;
+  if (stream.version === 5) acknowledge(stream, view, ReasonCode.QUOTA_EXCEEDED, 0);
+  else stream.connection.unanswered = true;
 }
 
 /** Delivers and retains. Returns the reason code for PUBACK or PUBREC. */
@@ -105,14 +106,15 @@ function publish(connection: Connection, view: PublishView, state: TopicState): 
   return receivers > 0 || !version5 ? ReasonCode.SUCCESS : ReasonCode.NO_MATCHING_SUBSCRIBERS;
 }
 
-/** The connection's topic for this packet: by alias, the last one again, or looked up. */
-function topicOf(connection: Connection, view: PublishView): TopicState {
-  if (view.topicAlias > 0) return aliasedTopic(connection, view);
-  const last = connection.lastTopic;
+/** The stream's topic for this packet: by alias, the last one again, or looked up. */
+function topicOf(stream: PacketStream, view: PublishView): TopicState {
+  const { connection } = stream;
+  if (view.topicAlias > 0) return aliasedTopic(stream, view);
+  const last = stream.lastTopic;
   if (last !== null && sameTopic(last, view.topicBytes, view.topicStart, view.topicEnd))
     return fresh(connection, last);
   const state = newTopic(connection, view);
-  connection.lastTopic = state;
+  stream.lastTopic = state;
   return state;
 }
 
@@ -179,7 +181,8 @@ function overLimits(connection: Connection, view: PublishView, topicBytes: numbe
 }
 
 /** [MQTT-3.3.2-9] [MQTT-3.3.2-12] an alias up to what we granted; with a topic name it is (re)defined, without one it must be known. */
-function aliasedTopic(connection: Connection, view: PublishView): TopicState {
+function aliasedTopic(stream: PacketStream, view: PublishView): TopicState {
+  const { connection } = stream;
   const { topicAlias } = view;
   if (topicAlias > connection.door.limits.topicAliasMaximum)
     throw new ProtocolError(
@@ -188,11 +191,11 @@ function aliasedTopic(connection: Connection, view: PublishView): TopicState {
     );
   if (view.topicEnd > view.topicStart) {
     const state = newTopic(connection, view);
-    connection.inboundAliases ??= new Map();
-    connection.inboundAliases.set(topicAlias, state);
+    stream.inboundAliases ??= new Map();
+    stream.inboundAliases.set(topicAlias, state);
     return state;
   }
-  const state = connection.inboundAliases?.get(topicAlias);
+  const state = stream.inboundAliases?.get(topicAlias);
   if (state === undefined)
     throw new ProtocolError(ReasonCode.PROTOCOL_ERROR, `topic alias ${topicAlias} has not been defined`);
   view.topicBytes = state.bytes;
@@ -229,7 +232,8 @@ function badPayload(view: PublishView): number {
 }
 
 /** 3.x knows no refusal: the message is acknowledged as the protocol wants, whatever became of it. */
-function acknowledge(connection: Connection, view: PublishView, reasonCode: number, sequence: number): void {
+function acknowledge(stream: PacketStream, view: PublishView, reasonCode: number, sequence: number): void {
+  const { connection } = stream;
   const { packetId, qos } = view;
   let release: (() => void) | null = null;
   if (sequence > connection.broker.store.durable && qos === 1) {
@@ -237,9 +241,9 @@ function acknowledge(connection: Connection, view: PublishView, reasonCode: numb
     release = () => connection.unacknowledged--;
   }
   if (connection.version !== 5 || reasonCode === ReasonCode.SUCCESS) {
-    connection.sendAck(qos === 1 ? PUBACK : PUBREC, packetId, sequence, release);
+    stream.sendAck(qos === 1 ? PUBACK : PUBREC, packetId, sequence, release);
     return;
   }
   const type = qos === 1 ? PacketType.PUBACK : PacketType.PUBREC;
-  connection.sendWhenDurable(sequence, { type, packetId, reasonCode, properties: {} }, release);
+  stream.sendWhenDurable(sequence, { type, packetId, reasonCode, properties: {} }, release);
 }

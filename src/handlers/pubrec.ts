@@ -1,12 +1,12 @@
 import { PacketType } from '../codec/packets.ts';
 import { ReasonCode } from '../codec/reason-codes.ts';
-import type { Connection } from '../connection/connection.ts';
+import type { PacketStream } from '../connection/packet-stream.ts';
 
 /** The client has a QoS 2 message, or refuses it (MQTT 5.0 section 4.3.3). Answers PUBREL. [MQTT-4.3.3-4] */
-export function handlePubrec(connection: Connection, packetId: number, reasonCode: number): void {
-  if (connection.session!.pubrec(packetId, reasonCode >= 0x80)) return;
+export function handlePubrec(stream: PacketStream, packetId: number, reasonCode: number): void {
+  if (stream.connection.session!.pubrec(packetId, reasonCode >= 0x80, stream)) return;
   if (reasonCode >= 0x80) return;
   // Only an answer lets the client forget a packet identifier that we no longer know.
-  const code = connection.version === 5 ? ReasonCode.PACKET_IDENTIFIER_NOT_FOUND : ReasonCode.SUCCESS;
-  connection.sendWhenDurable(0, { type: PacketType.PUBREL, packetId, reasonCode: code, properties: {} });
+  const code = stream.version === 5 ? ReasonCode.PACKET_IDENTIFIER_NOT_FOUND : ReasonCode.SUCCESS;
+  stream.sendWhenDurable(0, { type: PacketType.PUBREL, packetId, reasonCode: code, properties: {} });
 }

@@ -1,6 +1,7 @@
 import { PacketType, type QoS, type SubscribePacket, type SubscriptionRequest } from '../codec/packets.ts';
 import { ReasonCode } from '../codec/reason-codes.ts';
 import type { Connection } from '../connection/connection.ts';
+import type { PacketStream } from '../connection/packet-stream.ts';
 import { ProtocolError, quoted } from '../errors.ts';
 import { Subscription } from '../session/subscription.ts';
 import { isValidTopicFilter, parseShared } from '../topics/names.ts';
@@ -15,7 +16,8 @@ interface Granted {
 }
 
 /** Adds subscriptions and answers with one code for each filter (MQTT 5.0 section 3.8). [MQTT-3.8.4-1] [MQTT-3.8.4-6] */
-export function handleSubscribe(connection: Connection, packet: SubscribePacket): void {
+export function handleSubscribe(stream: PacketStream, packet: SubscribePacket): void {
+  const { connection } = stream;
   connection.takeFilters(packet.subscriptions.length);
   const identifier = packet.properties.subscriptionIdentifiers?.[0] ?? 0;
   if (identifier > 0 && !connection.door.limits.subscriptionIdentifiersAvailable)
@@ -28,13 +30,13 @@ export function handleSubscribe(connection: Connection, packet: SubscribePacket)
     for (const { filter } of packet.subscriptions) if (!wellFormed(connection, filter)) refuseFilter(filter);
   const granted: Granted[] = [];
   const reasonCodes = packet.subscriptions.map((request) => {
-    const result = subscribe(connection, request, identifier);
+    const result = subscribe(stream, request, identifier);
     if (typeof result === 'number') return connection.version === 5 ? result : FAILURE_3X;
     granted.push(result);
     return result.subscription.qos;
   });
   const { packetId } = packet;
-  connection.sendWhenDurable(connection.session!.sequence, {
+  stream.sendWhenDurable(connection.session!.sequence, {
     type: PacketType.SUBACK,
     packetId,
     properties: {},
@@ -47,13 +49,9 @@ export function handleSubscribe(connection: Connection, packet: SubscribePacket)
 }
 
 /** Makes one subscription, or says with a reason code why not. */
-function subscribe(
-  connection: Connection,
-  request: SubscriptionRequest,
-  identifier: number,
-): Granted | number {
-  const { limits } = connection.door;
-  const { broker } = connection;
+function subscribe(stream: PacketStream, request: SubscriptionRequest, identifier: number): Granted | number {
+  const { broker, connection } = stream;
+  const { limits } = stream.door;
   const session = connection.session!;
   if (!wellFormed(connection, request.filter)) return ReasonCode.TOPIC_FILTER_INVALID;
   const shared = parseShared(request.filter);
@@ -79,6 +77,8 @@ function subscribe(
   const qos = Math.min(request.qos, limits.maximumQos) as QoS;
   const shareName = shared === null ? null : shared.group;
   const subscription = new Subscription(session, { ...request, qos, identifier }, shareName, topicFilter);
+  subscription.stream = stream.id;
+  stream.hasSubscribed = true;
   // [MQTT-3.8.4-3] an identical filter replaces the subscription
   broker.router.subscribe(subscription);
   if (session.stored) {

@@ -6,7 +6,7 @@ import { Delivery } from '../session/delivery.ts';
 import { Message } from '../session/message.ts';
 import type { Outgoing } from '../session/outgoing.ts';
 import { deliveryOf } from '../session/paged-queue.ts';
-import type { SessionContext } from '../session/session.ts';
+import type { SessionContext } from '../session/session-context.ts';
 import type { Subscription } from '../session/subscription.ts';
 import { topicMatches } from '../topics/names.ts';
 
@@ -78,7 +78,7 @@ export class Hold {
 
   /** Gives everything that a new subscription selects, and may have, to its session. */
   release(subscription: Subscription, mayReceive: (topic: string) => boolean): void {
-    const { session, filter, shareName, topicFilter, noLocal, identifier } = subscription;
+    const { session, filter, shareName, topicFilter, noLocal, identifier, stream } = subscription;
     const now = this.#context.clock.now();
     const identifiers = identifier > 0 ? [identifier] : null;
     const sharedFilter = shareName === null ? null : filter;
@@ -89,7 +89,7 @@ export class Hold {
       this.#remove(delivery);
       if (message.expirySeconds(now) === 0) continue;
       const qos = delivery.qos < subscription.qos ? delivery.qos : subscription.qos;
-      session.deliverHeld(message, qos, identifiers, sharedFilter);
+      session.deliverHeld(message, qos, identifiers, sharedFilter, stream);
     }
     session.pump();
   }

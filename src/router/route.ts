@@ -12,6 +12,8 @@ export interface Target {
   readonly retainAsPublished: boolean;
   /** The identifiers of all filters that match; null: none. [MQTT-3.3.4-3] [MQTT-3.3.4-4] */
   readonly identifiers: readonly number[] | null;
+  /** The data stream that they go to: of those where a filter that matches was subscribed to, the one opened last; 0: the control stream. */
+  readonly stream: number;
   /** What holds for messages that this session publishes itself: some of its filters say No Local. */
   readonly own: Target | 'same' | 'nothing';
 }
@@ -47,9 +49,11 @@ function targetOf(subscriptions: Subscription[]): Target {
 function join(subscriptions: Subscription[]): Omit<Target, 'own'> {
   let qos: QoS = 0;
   let retainAsPublished = false;
+  let stream = 0;
   const identifiers: number[] = [];
   for (const each of subscriptions) {
     if (each.qos > qos) qos = each.qos;
+    if (each.stream > stream) stream = each.stream;
     if (each.retainAsPublished) retainAsPublished = true;
     if (each.identifier > 0) identifiers.push(each.identifier);
   }
@@ -58,5 +62,6 @@ function join(subscriptions: Subscription[]): Omit<Target, 'own'> {
     qos,
     retainAsPublished,
     identifiers: identifiers.length > 0 ? identifiers : null,
+    stream,
   };
 }

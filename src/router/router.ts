@@ -3,6 +3,7 @@ import type { PublishView } from '../codec/publish-view.ts';
 import type { Authorizer } from '../interfaces/auth.ts';
 import type { Clock } from '../interfaces/clock.ts';
 import { ROUTE_TARGETS_MAX, ROUTES_MAX } from '../limits.ts';
+import type { Delivery } from '../session/delivery.ts';
 import type { Message } from '../session/message.ts';
 import { Outgoing, shapeIndex } from '../session/outgoing.ts';
 import type { Session } from '../session/session.ts';
@@ -71,6 +72,20 @@ export class Router {
     return true;
   }
 
+  /** A data stream has ended: what was subscribed to on it goes to the control stream. */
+  streamEnded(session: Session, stream: number): void {
+    for (const subscription of session.subscriptions.values())
+      if (subscription.stream === stream) subscription.stream = 0;
+    this.#changes++;
+  }
+
+  /** The data stream that this session gets the message on; 0: the control stream. */
+  streamOf(session: Session, { message, sharedFilter }: Delivery): number {
+    if (sharedFilter !== null) return session.subscriptions.get(sharedFilter)?.stream ?? 0;
+    const target = this.route(message.topic).targets.find((each) => each.session === session);
+    return target?.stream ?? 0;
+  }
+
   /** Who gets messages of this topic name. Only subscribers that may receive it. */
   route(topic: string): Route {
     const generation = this.generation;
@@ -111,8 +126,8 @@ export class Router {
       }
       const granted = qos < target.qos ? qos : target.qos;
       // [MQTT-3.3.1-12] [MQTT-3.3.1-13]
-      const { session, retainAsPublished, identifiers } = target;
-      if (session.deliver(out, granted, retain && retainAsPublished, identifiers, null)) receivers++;
+      const { session, retainAsPublished, identifiers, stream } = target;
+      if (session.deliver(out, granted, retain && retainAsPublished, identifiers, null, stream)) receivers++;
       else out.refused++;
     }
     for (const group of route.groups) if (this.#share(group, qos, retain)) receivers++;
@@ -131,7 +146,8 @@ export class Router {
       const target = targets[index];
       const plain =
         target.identifiers === null && (target.own === 'same' || target.session !== run.publisher);
-      if (!plain || !target.session.deliverRun(run)) this.#dispatchOneByOne(run, target, view, nowMs);
+      if (!plain || !target.session.deliverRun(run, target.stream))
+        this.#dispatchOneByOne(run, target, view, nowMs);
     }
   }
 
@@ -171,7 +187,7 @@ export class Router {
       view.parseAt(run.buffer, start, run.v5 ? 5 : 4);
       out.fill(view, topic, -1, publisherId, nowMs, null);
       out.offerVerbatim(shapeIndex(run.v5, 0, false), view.buffer, view.frameStart, view.frameEnd, 0);
-      to.session.deliver(out, 0, false, to.identifiers, null);
+      to.session.deliver(out, 0, false, to.identifiers, null, to.stream);
     }
     out.clear();
   }
@@ -198,8 +214,9 @@ export class Router {
     if (member === null) return false;
     const granted = qos < member.qos ? qos : member.qos;
     const identifiers = member.identifier > 0 ? [member.identifier] : null;
-    const { session, filter, retainAsPublished } = member;
-    const taken = session.deliver(out, granted, retain && retainAsPublished, identifiers, filter);
+    const { session, filter, retainAsPublished, stream } = member;
+    const retained = retain && retainAsPublished;
+    const taken = session.deliver(out, granted, retained, identifiers, filter, stream);
     if (!taken) out.refused++;
     return taken;
   }

@@ -44,7 +44,9 @@ export class SharedGroup {
     for (let step = 0; step < members.length; step++) {
       const index = (this.#next + step) % members.length;
       const member = members[index];
-      const { ready, receiver } = member.session;
+      const { session, stream } = member;
+      const ready = session.readyOn(stream);
+      const { receiver } = session;
       // Rights are asked only of those who could be the answer.
       if (!ready && (receiver === null ? offline : connected) !== null) continue;
       if (!allowed(member)) continue;

@@ -2,6 +2,9 @@ import type { QoS } from '../codec/packets.ts';
 import type { StoredDelivery } from '../interfaces/store.ts';
 import type { Message } from './message.ts';
 
+/** As `stream` of a delivery that comes from the store, which does not know it. */
+export const STREAM_UNKNOWN = -1;
+
 /** One message on its way to one session: queued (packetId 0, or kept from before a reconnect) or in flight. */
 export class Delivery implements StoredDelivery {
   readonly position: number;
@@ -14,6 +17,8 @@ export class Delivery implements StoredDelivery {
   /** The store's operation that must be durable before it is sent; 0: none. */
   notBefore = 0;
   released = false;
+  /** The data stream that it is for, or was sent on; 0: the control stream. */
+  stream = 0;
 
   constructor(
     position: number,

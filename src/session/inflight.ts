@@ -65,6 +65,20 @@ export class Inflight {
     return this.#deliveries[packetId & this.#mask];
   }
 
+  /** True while this delivery waits for PUBACK or PUBREC. */
+  awaits(delivery: Delivery): boolean {
+    const stage = this.stageOf(delivery.packetId);
+    const isOpen = stage === Stage.PUBACK || stage === Stage.PUBREC;
+    return isOpen && this.deliveryOf(delivery.packetId) === delivery;
+  }
+
+  /** Everything that was sent on this data stream and is not over, in the order it was first sent. */
+  sentOn(stream: number): Delivery[] {
+    if (this.#size === 0) return [];
+    const all = this.#deliveries.filter((each) => each !== null && each.stream === stream) as Delivery[];
+    return all.sort((a, b) => a.position - b.position);
+  }
+
   setStage(packetId: number, stage: Stage): void {
     this.#stages[packetId & this.#mask] = stage;
   }

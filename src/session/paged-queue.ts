@@ -6,7 +6,7 @@ import {
   QUEUE_PAGE_BYTES_MAX,
   QUEUE_PAGE_BYTES_MIN,
 } from '../limits.ts';
-import { Delivery } from './delivery.ts';
+import { Delivery, STREAM_UNKNOWN } from './delivery.ts';
 import { Message } from './message.ts';
 import { DeliveryQueue } from './queue.ts';
 
@@ -168,6 +168,7 @@ export function deliveryOf(stored: StoredDelivery): Delivery {
   const delivery = new Delivery(position, message, qos, retain, identifiers, sharedFilter);
   delivery.packetId = stored.packetId;
   delivery.released = stored.released;
+  delivery.stream = STREAM_UNKNOWN;
   return delivery;
 }
 

@@ -8,9 +8,10 @@ import type { Outgoing } from './outgoing.ts';
 /** `full`: its buffer is at its bound, keep the message. `too-large`: over the client's Maximum Packet Size, never sent. */
 export type SendResult = 'sent' | 'full' | 'too-large';
 
-export interface Receiver {
-  /** Unacknowledged QoS 1 and 2 messages that it takes: the client's Receive Maximum or our own lower bound. */
-  readonly window: number;
+/** One ordered way to the client. */
+export interface Lane {
+  /** 0: the control stream, or all there is; else the data stream that has this number, and no other ever had or will have. */
+  readonly id: number;
   /** False while so much waits to be written that a message had better wait in the session's queue. */
   readonly writable: boolean;
   /**
@@ -35,6 +36,16 @@ export interface Receiver {
   ): SendResult;
   /** Appends a PUBREL once everything up to `sequence` is durable. */
   sendPubrel(packetId: number, sequence: number): void;
+}
+
+/** A connection: by itself the lane of its control stream. */
+export interface Receiver extends Lane {
+  /** Unacknowledged QoS 1 and 2 messages that it takes: the client's Receive Maximum or our own lower bound. */
+  readonly window: number;
+  /** True when there is a lane beside its own. */
+  readonly hasLanes: boolean;
+  /** The lane with this number; its own where that one has ended. */
+  lane(id: number): Lane;
   /** Another connection has the session now: says so and closes. [MQTT-3.1.4-3] */
   takeOver(): void;
 }

@@ -6,6 +6,8 @@ export interface RetainedEntry {
   readonly message: Message;
   readonly qos: QoS;
   readonly identifiers: readonly number[] | null;
+  /** The data stream of the subscription; 0: the control stream. */
+  readonly stream: number;
 }
 
 /** Retained messages of a new subscription, taken as the receiver has room; null is a step that led to none. */

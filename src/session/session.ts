@@ -1,46 +1,18 @@
 import type { QoS } from '../codec/packets.ts';
-import type { Authorizer, Identity } from '../interfaces/auth.ts';
-import type { Clock } from '../interfaces/clock.ts';
-import type { Log } from '../interfaces/log.ts';
-import type { Store, StoredSession, StoredSessionState, StoreOperation } from '../interfaces/store.ts';
-import { type Limits, QUEUE_FRONT_MESSAGES_MAX, QUEUE_PAGE_BYTES_MAX } from '../limits.ts';
+import type { Identity } from '../interfaces/auth.ts';
+import type { StoredSession, StoredSessionState, StoreOperation } from '../interfaces/store.ts';
+import { QUEUE_FRONT_MESSAGES_MAX, QUEUE_PAGE_BYTES_MAX } from '../limits.ts';
 import type { PublishRun } from '../router/publish-run.ts';
-import type { Statistics } from '../statistics.ts';
 import { CountedWarning } from './counted-warning.ts';
-import { Delivery } from './delivery.ts';
+import { Delivery, STREAM_UNKNOWN } from './delivery.ts';
 import { Inflight, Stage } from './inflight.ts';
 import type { Message } from './message.ts';
 import type { Outgoing } from './outgoing.ts';
-import { deliveryOf, PagedQueue, type QueueMemory } from './paged-queue.ts';
-import type { Receiver } from './receiver.ts';
-import { type RetainedSource, RetainedSources, type RetainedTurns } from './retained-sources.ts';
+import { deliveryOf, PagedQueue } from './paged-queue.ts';
+import type { Lane, Receiver } from './receiver.ts';
+import { type RetainedSource, RetainedSources } from './retained-sources.ts';
+import type { SessionContext, SessionWill } from './session-context.ts';
 import type { Subscription } from './subscription.ts';
-
-/** What every session of a broker shares. */
-export interface SessionContext {
-  readonly limits: Limits;
-  readonly store: Store;
-  readonly authorizer: Authorizer;
-  readonly statistics: Statistics;
-  readonly clock: Clock;
-  readonly log: Log;
-  /** True: QoS 0 messages are queued for sessions that are not connected. */
-  readonly queueQos0: boolean;
-  /** What a full queue loses: the message that comes, or those that have waited longest. */
-  readonly queueWhenFull: 'drop-newest' | 'drop-oldest';
-  readonly queueMemory: QueueMemory;
-  readonly retainedTurns: RetainedTurns;
-  /** `memoryShort`: nothing more is kept in memory than must be. */
-  readonly pressure: { readonly memoryShort: boolean };
-}
-
-export interface SessionWill {
-  readonly message: Message;
-  /** Will Delay Interval. */
-  readonly delaySeconds: number;
-  /** Message expiry in seconds, counted from when the will is published; -1: none. */
-  readonly expirySeconds: number;
-}
 
 /** What outlives a connection (MQTT 5.0 section 4.1): subscriptions, and messages on their way in either direction. */
 export class Session {
@@ -61,6 +33,8 @@ export class Session {
   /** Packet identifiers of QoS 2 messages received and not yet released. These two are made when first needed. */
   #inbound: Set<number> | null = null;
   #retained: RetainedSources | null = null;
+  /** What a data stream that ended has left unacknowledged, to be sent again before all else; null: nothing. */
+  #again: Delivery[] | null = null;
   #nextPosition = 1;
   #dropWarning: CountedWarning | null = null;
   #ended = false;
@@ -101,33 +75,42 @@ export class Session {
     return this.stored ? this.#context.store.appended : 0;
   }
 
-  /** True when a message would be sent at once. */
-  get ready(): boolean {
+  /** True when a message for this data stream (0: the control stream) would be sent at once. */
+  readyOn(stream: number): boolean {
     const receiver = this.receiver;
-    return receiver?.writable === true && this.#queue.length === 0 && this.#windowOpen(receiver);
+    return receiver !== null && this.#isReady(receiver, stream === 0 ? receiver : receiver.lane(stream));
   }
 
-  /** Sends the message now, or queues it, or drops it where QoS 0 allows that. False: at QoS 1 or 2 there was no room for it. */
+  #isReady(receiver: Receiver, lane: Lane): boolean {
+    return lane.writable && this.#queue.length === 0 && this.#again === null && this.#windowOpen(receiver);
+  }
+
+  /**
+   * Sends the message now, or queues it, or drops it where QoS 0 allows that. False: at QoS 1 or 2 there was no room for it.
+   * @param stream the data stream that it is for; 0: the control stream
+   */
   deliver(
     out: Outgoing,
     qos: QoS,
     retain: boolean,
     identifiers: readonly number[] | null,
     sharedFilter: string | null,
+    stream: number,
   ): boolean {
     const receiver = this.receiver;
+    const lane = stream === 0 || receiver === null ? receiver : receiver.lane(stream);
     // With QoS 0 queueing on, nothing overtakes what was queued while the client was away.
-    if (qos === 0 && receiver !== null && !this.#queuesQos0) {
-      const result = receiver.sendPublish(out, 0, retain, identifiers, 0);
+    if (qos === 0 && lane !== null && !this.#queuesQos0) {
+      const result = lane.sendPublish(out, 0, retain, identifiers, 0);
       if (result === 'full') this.#drop(out.topic);
       return true;
     }
-    if (qos > 0 && receiver !== null && this.ready) {
-      this.#sendNow(receiver, out, qos, retain, identifiers, sharedFilter);
+    if (qos > 0 && receiver !== null && lane !== null && this.#isReady(receiver, lane)) {
+      this.#sendNow(lane, out, qos, retain, identifiers, sharedFilter);
       return true;
     }
     if (qos === 0 && !(this.#context.queueQos0 && this.persistent)) return true;
-    return this.#enqueue(out.message(), qos, retain, identifiers, sharedFilter) || qos === 0;
+    return this.#enqueue(out.message(), qos, retain, identifiers, sharedFilter, stream) || qos === 0;
   }
 
   /** True when QoS 0 goes behind what is queued already. */
@@ -136,10 +119,12 @@ export class Session {
   }
 
   /** Sends a run of QoS 0 messages; false when they must be delivered one by one. */
-  deliverRun(run: PublishRun): boolean {
-    if (this.receiver === null) return !(this.#context.queueQos0 && this.persistent);
+  deliverRun(run: PublishRun, stream: number): boolean {
+    const receiver = this.receiver;
+    if (receiver === null) return !(this.#context.queueQos0 && this.persistent);
     if (this.#queuesQos0) return false;
-    const result = this.receiver.sendRun(run);
+    const lane = stream === 0 ? receiver : receiver.lane(stream);
+    const result = lane.sendRun(run);
     if (result === 'full') this.#drop(run.route?.topic ?? '', run.count);
     return result !== 'other';
   }
@@ -150,8 +135,9 @@ export class Session {
     qos: QoS,
     identifiers: readonly number[] | null,
     sharedFilter: string | null,
+    stream: number,
   ): void {
-    const delivery = this.#add(message, qos, false, identifiers, sharedFilter);
+    const delivery = this.#add(message, qos, false, identifiers, sharedFilter, stream);
     delivery.notBefore = this.#context.store.appended;
   }
 
@@ -170,14 +156,17 @@ export class Session {
   /** Sends what waits, as far as the window and the receiver's buffer allow. */
   pump(): void {
     const receiver = this.receiver;
-    if (receiver === null) return;
-    while (receiver.writable) {
+    if (receiver === null || (this.#again !== null && !this.#sendAgain(receiver))) return;
+    for (;;) {
       const next = this.#queue.peek();
       if (next === undefined) break;
+      const lane = this.#laneOf(receiver, next);
+      // One stream that stands still keeps back what is queued behind it, until it is ended.
+      if (!lane.writable) break;
       if (next.qos > 0 && !this.#windowOpen(receiver)) return;
       this.#queue.shift();
       this.#countQueued(-1, -next.message.bytes);
-      this.#sendWaiting(receiver, next);
+      this.#sendWaiting(lane, next);
       if (this.#queue.wantsPage) this.#loadPage();
     }
     if (this.#queue.wantsPage) this.#loadPage();
@@ -191,8 +180,11 @@ export class Session {
     return true;
   }
 
-  /** PUBREC came; `failed` when its reason code is 0x80 or above. False: unknown packet identifier. [MQTT-4.3.3-4] */
-  pubrec(packetId: number, failed: boolean): boolean {
+  /**
+   * PUBREC came; `failed` when its reason code is 0x80 or above. PUBREL goes where it came from. False: unknown packet
+   * identifier. [MQTT-4.3.3-4]
+   */
+  pubrec(packetId: number, failed: boolean, lane: Lane): boolean {
     const stage = this.#inflight.stageOf(packetId);
     if (stage !== Stage.PUBREC && stage !== Stage.PUBCOMP) return false;
     if (failed && stage === Stage.PUBREC) {
@@ -207,7 +199,7 @@ export class Session {
         this.#append({ kind: 'released', clientId: this.clientId, delivery });
       }
     }
-    this.receiver?.sendPubrel(packetId, this.sequence);
+    lane.sendPubrel(packetId, this.sequence);
     return true;
   }
 
@@ -258,6 +250,46 @@ export class Session {
   /** The connection is gone. */
   detach(): void {
     this.receiver = null;
+    this.#again = null;
+  }
+
+  /**
+   * A data stream has ended, and the connection has not. What it left unacknowledged is sent again on the control stream, in order, as on a
+   * new connection: the client may never have got it.
+   */
+  laneEnded(stream: number): void {
+    const receiver = this.receiver;
+    if (receiver === null) return;
+    for (const delivery of this.#inflight.sentOn(stream)) {
+      delivery.stream = 0;
+      if (delivery.released) {
+        receiver.sendPubrel(delivery.packetId, this.sequence);
+        continue;
+      }
+      this.#again ??= [];
+      this.#again.push(delivery);
+    }
+    this.pump();
+  }
+
+  /** False: there is more than the control stream takes now. */
+  #sendAgain(receiver: Receiver): boolean {
+    for (let next = this.#again?.[0]; next !== undefined; next = this.#again?.[0]) {
+      if (!receiver.writable) return false;
+      this.#again!.shift();
+      // Acknowledged meanwhile, on another stream.
+      if (!this.#inflight.awaits(next)) continue;
+      if (this.#mayReceive(next)) this.#sendInflight(receiver, next, true);
+      else this.#forget(next.packetId);
+    }
+    this.#again = null;
+    return true;
+  }
+
+  #laneOf(receiver: Receiver, delivery: Delivery): Lane {
+    if (delivery.stream === STREAM_UNKNOWN)
+      delivery.stream = receiver.hasLanes ? this.#context.streamOf(this, delivery) : 0;
+    return delivery.stream === 0 ? receiver : receiver.lane(delivery.stream);
   }
 
   /** Takes over what the store has of the session at start. */
@@ -304,28 +336,29 @@ export class Session {
   }
 
   #sendNow(
-    receiver: Receiver,
+    lane: Lane,
     out: Outgoing,
     qos: QoS,
     retain: boolean,
     identifiers: readonly number[] | null,
     sharedFilter: string | null,
   ): void {
-    // Without a session to resume, nothing is ever sent again: the packet identifier alone is enough.
+    // Without a session to resume, or a stream that may end, nothing is ever sent again: the packet identifier alone is enough.
     const delivery =
-      this.stored || sharedFilter !== null
+      this.stored || sharedFilter !== null || lane.id !== 0
         ? new Delivery(this.#nextPosition++, out.message(), qos, retain, identifiers, sharedFilter)
         : null;
     const packetId = this.#inflight.add(delivery, qos === 1 ? Stage.PUBACK : Stage.PUBREC);
     if (delivery !== null) {
       delivery.packetId = packetId;
+      delivery.stream = lane.id;
       this.#append({ kind: 'enqueue', clientId: this.clientId, delivery });
     }
     const sequence = this.#sendSequence(qos);
     const result =
       delivery !== null && sequence > 0
-        ? receiver.sendDelivery(delivery, packetId, false, out.expirySeconds, sequence)
-        : receiver.sendPublish(out, qos, retain, identifiers, packetId);
+        ? lane.sendDelivery(delivery, packetId, false, out.expirySeconds, sequence)
+        : lane.sendPublish(out, qos, retain, identifiers, packetId);
     if (result === 'too-large') this.#forget(packetId);
   }
 
@@ -334,42 +367,58 @@ export class Session {
     return qos === 2 ? this.sequence : 0;
   }
 
-  #sendWaiting(receiver: Receiver, delivery: Delivery): void {
+  #sendWaiting(lane: Lane, delivery: Delivery): void {
     const expirySeconds = delivery.message.expirySeconds(this.#context.clock.now());
     const again = delivery.packetId !== 0;
-    // Asked again for what waited, and for what is sent again: the right may be gone, or its client be here with a smaller credential.
-    const mayReceive = this.#context.authorizer.may(this.identity, 'receive', delivery.message.topic);
-    if (!mayReceive || (!again && expirySeconds === 0)) {
+    if (!this.#mayReceive(delivery) || (!again && expirySeconds === 0)) {
       this.#done(delivery);
       return;
     }
     if (delivery.qos === 0) {
-      receiver.sendDelivery(delivery, 0, false, expirySeconds, delivery.notBefore);
+      lane.sendDelivery(delivery, 0, false, expirySeconds, delivery.notBefore);
       this.#done(delivery);
       return;
     }
     const stage = delivery.qos === 1 ? Stage.PUBACK : Stage.PUBREC;
-    const kept = this.stored || delivery.sharedFilter !== null ? delivery : null;
+    const kept = this.stored || delivery.sharedFilter !== null || lane.id !== 0 ? delivery : null;
+    delivery.stream = lane.id;
     if (again) this.#inflight.restore(delivery.packetId, kept, stage);
     else {
       delivery.packetId = this.#inflight.add(kept, stage);
       this.#append({ kind: 'sent', clientId: this.clientId, delivery });
     }
-    const sequence = Math.max(this.#sendSequence(delivery.qos), delivery.notBefore);
-    const result = receiver.sendDelivery(delivery, delivery.packetId, again, expirySeconds, sequence);
-    if (result === 'too-large') this.#forget(delivery.packetId);
+    this.#sendInflight(lane, delivery, again);
+  }
+
+  /** Sends a delivery that has its packet identifier. */
+  #sendInflight(lane: Lane, delivery: Delivery, again: boolean): void {
+    const { packetId, qos, notBefore, message } = delivery;
+    const expirySeconds = message.expirySeconds(this.#context.clock.now());
+    const sequence = Math.max(this.#sendSequence(qos), notBefore);
+    const result = lane.sendDelivery(delivery, packetId, again, expirySeconds, sequence);
+    if (result === 'too-large') this.#forget(packetId);
+  }
+
+  /** Asked again for what waited, and for what is sent again: the right may be gone, or its client be here with a smaller credential. */
+  #mayReceive({ message }: Delivery): boolean {
+    return this.#context.authorizer.may(this.identity, 'receive', message.topic);
   }
 
   #pumpRetained(receiver: Receiver, retained: RetainedSources): void {
     while (receiver.writable && this.#windowOpen(receiver)) {
       const next = retained.next();
       if (next === null) break;
-      const { message, qos, identifiers } = next;
+      const { message, qos, identifiers, stream } = next;
+      const lane = stream === 0 ? receiver : receiver.lane(stream);
+      if (!lane.writable) {
+        this.#add(message, qos, true, identifiers, null, stream);
+        break;
+      }
       // At QoS 0 nothing is kept, so that it has no position in the store.
       const position = qos > 0 ? this.#nextPosition++ : 0;
       const delivery = new Delivery(position, message, qos, true, identifiers, null);
       if (qos > 0) this.#append({ kind: 'enqueue', clientId: this.clientId, delivery });
-      this.#sendWaiting(receiver, delivery);
+      this.#sendWaiting(lane, delivery);
     }
     if (retained.size === 0) this.#retained = null;
   }
@@ -381,13 +430,14 @@ export class Session {
     retain: boolean,
     identifiers: readonly number[] | null,
     sharedFilter: string | null,
+    stream: number,
   ): boolean {
     // QoS 0 was promised to nobody: a store without room is kept for what was.
     if (!this.#makeRoom(message.bytes) || (qos === 0 && this.#context.store.full)) {
       this.#drop(message.topic);
       return false;
     }
-    this.#add(message, qos, retain, identifiers, sharedFilter);
+    this.#add(message, qos, retain, identifiers, sharedFilter, stream);
     return true;
   }
 
@@ -397,8 +447,10 @@ export class Session {
     retain: boolean,
     identifiers: readonly number[] | null,
     sharedFilter: string | null,
+    stream: number,
   ): Delivery {
     const delivery = new Delivery(this.#nextPosition++, message, qos, retain, identifiers, sharedFilter);
+    delivery.stream = stream;
     this.#append({ kind: 'enqueue', clientId: this.clientId, delivery });
     this.#queue.push(delivery, this.stored);
     this.#countQueued(1, message.bytes);

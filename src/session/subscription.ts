@@ -15,6 +15,8 @@ export class Subscription implements StoredSubscription {
   readonly retainAsPublished: boolean;
   readonly retainHandling: 0 | 1 | 2;
   readonly identifier: number;
+  /** The data stream that it was made on, where its messages go; 0: the control stream. Not stored: it ends with the stream. */
+  stream = 0;
 
   constructor(session: Session, stored: StoredSubscription, shareName: string | null, topicFilter: string) {
     this.session = session;
