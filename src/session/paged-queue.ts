@@ -98,10 +98,9 @@ export class PagedQueue {
     if (this.peek()?.packetId === 0) return this.shift();
     const all = this.#front.drain();
     const index = all.findIndex((each) => each.packetId === 0);
-    const [taken] = index < 0 ? [] : all.splice(index, 1);
-    this.#front.unshiftAll(all);
-    if (taken !== undefined) this.#memory.bytes -= costOf(taken);
-    return taken;
+    const taken = index < 0 ? [] : all.splice(index, 1);
+    this.#front.unshiftAll([...taken, ...all]);
+    return taken.length === 0 ? undefined : this.shift();
   }
 
   /** Takes out everything that is in memory, oldest first, and forgets the rest; returns how many those are with it. */

@@ -1,17 +1,16 @@
 import type { QoS } from '../codec/packets.ts';
 import type { Identity } from '../interfaces/auth.ts';
 import type { StoredSession, StoredSessionState, StoreOperation } from '../interfaces/store.ts';
-import { QUEUE_FRONT_MESSAGES_MAX, QUEUE_PAGE_BYTES_MAX } from '../limits.ts';
 import type { PublishRun } from '../router/publish-run.ts';
-import { CountedWarning } from './counted-warning.ts';
 import { Delivery, STREAM_UNKNOWN } from './delivery.ts';
 import { Inflight, Stage } from './inflight.ts';
 import type { Message } from './message.ts';
 import type { Outgoing } from './outgoing.ts';
-import { deliveryOf, PagedQueue } from './paged-queue.ts';
+import { deliveryOf } from './paged-queue.ts';
 import type { Lane, Receiver } from './receiver.ts';
 import { type RetainedSource, RetainedSources } from './retained-sources.ts';
 import type { SessionContext, SessionWill } from './session-context.ts';
+import { SessionQueue } from './session-queue.ts';
 import type { Subscription } from './subscription.ts';
 
 /** What outlives a connection (MQTT 5.0 section 4.1): subscriptions, and messages on their way in either direction. */
@@ -29,22 +28,20 @@ export class Session {
   receiver: Receiver | null = null;
   readonly #context: SessionContext;
   readonly #inflight = new Inflight();
-  readonly #queue: PagedQueue;
+  readonly #queue: SessionQueue;
   /** Packet identifiers of QoS 2 messages received and not yet released. These two are made when first needed. */
   #inbound: Set<number> | null = null;
   #retained: RetainedSources | null = null;
   /** What a data stream that ended has left unacknowledged, to be sent again before all else; null: nothing. */
   #again: Delivery[] | null = null;
   #nextPosition = 1;
-  #dropWarning: CountedWarning | null = null;
-  #ended = false;
 
   constructor(context: SessionContext, clientId: string, owner: string | null) {
     this.#context = context;
     this.clientId = clientId;
     this.owner = owner;
     this.identity = { username: owner, clientId };
-    this.#queue = new PagedQueue(context.queueMemory);
+    this.#queue = new SessionQueue(context, this);
   }
 
   /** True when the session outlives its connection. */
@@ -102,7 +99,7 @@ export class Session {
     // With QoS 0 queueing on, nothing overtakes what was queued while the client was away.
     if (qos === 0 && lane !== null && !this.#queuesQos0) {
       const result = lane.sendPublish(out, 0, retain, identifiers, 0);
-      if (result === 'full') this.#drop(out.topic);
+      if (result === 'full') this.#queue.drop(out.topic);
       return true;
     }
     if (qos > 0 && receiver !== null && lane !== null && this.#isReady(receiver, lane)) {
@@ -125,7 +122,7 @@ export class Session {
     if (this.#queuesQos0) return false;
     const lane = stream === 0 ? receiver : receiver.lane(stream);
     const result = lane.sendRun(run);
-    if (result === 'full') this.#drop(run.route?.topic ?? '', run.count);
+    if (result === 'full') this.#queue.drop(run.route?.topic ?? '', run.count);
     return result !== 'other';
   }
 
@@ -165,11 +162,10 @@ export class Session {
       if (!lane.writable) break;
       if (next.qos > 0 && !this.#windowOpen(receiver)) return;
       this.#queue.shift();
-      this.#countQueued(-1, -next.message.bytes);
       this.#sendWaiting(lane, next);
-      if (this.#queue.wantsPage) this.#loadPage();
+      this.#queue.fill();
     }
-    if (this.#queue.wantsPage) this.#loadPage();
+    this.#queue.fill();
     if (this.#retained !== null && this.#queue.length === 0) this.#pumpRetained(receiver, this.#retained);
   }
 
@@ -243,7 +239,7 @@ export class Session {
         receiver.sendPubrel(delivery.packetId, 0);
       } else unacknowledged.push(delivery);
     }
-    this.#requeue(unacknowledged);
+    this.#queue.unshiftAll(unacknowledged);
     this.pump();
   }
 
@@ -307,18 +303,13 @@ export class Session {
       else unacknowledged.push(delivery);
     }
     this.#queue.restore(queue);
-    this.#countQueued(queue.messages, queue.bytes);
-    this.#requeue(unacknowledged);
+    this.#queue.unshiftAll(unacknowledged);
   }
 
   /** The session is over. Returns what waited for it in memory and was not acknowledged; the rest is counted as dropped. */
   end(): Delivery[] {
-    this.#ended = true;
-    this.#countQueued(-this.#queue.length, -this.#queue.bytes);
     const waiting = this.#inflight.drain();
-    const { loaded, forgotten } = this.#queue.drain();
-    for (const delivery of loaded) waiting.push(delivery);
-    this.#context.statistics.publishDropped += forgotten;
+    for (const delivery of this.#queue.end()) waiting.push(delivery);
     this.#retained = null;
     this.#append({ kind: 'session-end', clientId: this.clientId });
     return waiting;
@@ -371,12 +362,12 @@ export class Session {
     const expirySeconds = delivery.message.expirySeconds(this.#context.clock.now());
     const again = delivery.packetId !== 0;
     if (!this.#mayReceive(delivery) || (!again && expirySeconds === 0)) {
-      this.#done(delivery);
+      this.done(delivery);
       return;
     }
     if (delivery.qos === 0) {
       lane.sendDelivery(delivery, 0, false, expirySeconds, delivery.notBefore);
-      this.#done(delivery);
+      this.done(delivery);
       return;
     }
     const stage = delivery.qos === 1 ? Stage.PUBACK : Stage.PUBREC;
@@ -433,8 +424,8 @@ export class Session {
     stream: number,
   ): boolean {
     // QoS 0 was promised to nobody: a store without room is kept for what was.
-    if (!this.#makeRoom(message.bytes) || (qos === 0 && this.#context.store.full)) {
-      this.#drop(message.topic);
+    if (!this.#queue.makeRoom(message.bytes, this.stored) || (qos === 0 && this.#context.store.full)) {
+      this.#queue.drop(message.topic);
       return false;
     }
     this.#add(message, qos, retain, identifiers, sharedFilter, stream);
@@ -453,61 +444,7 @@ export class Session {
     delivery.stream = stream;
     this.#append({ kind: 'enqueue', clientId: this.clientId, delivery });
     this.#queue.push(delivery, this.stored);
-    this.#countQueued(1, message.bytes);
     return delivery;
-  }
-
-  /** True when the queue can take another message of `bytes`; drops the oldest for it where that is the rule. */
-  #makeRoom(bytes: number): boolean {
-    const { limits, queueWhenFull, pressure } = this.#context;
-    const { queueMessagesMax, queueBytesMax } = limits;
-    // What a store has can be paged out; a session without one would take more memory.
-    if (pressure.memoryShort && !this.stored) return false;
-    const fits = (): boolean =>
-      this.#queue.length < queueMessagesMax && this.#queue.bytes + bytes <= queueBytesMax;
-    if (fits()) return true;
-    if (queueWhenFull === 'drop-newest' || bytes > queueBytesMax) return false;
-    while (!fits()) {
-      const oldest = this.#queue.shiftUnsent();
-      if (oldest === undefined) return this.#oldestIsAway();
-      this.#countQueued(-1, -oldest.message.bytes);
-      this.#drop(oldest.message.topic);
-      this.#done(oldest);
-    }
-    return true;
-  }
-
-  /** The oldest message is on its way from the store: until it is here, the queue may grow by as much as one page. */
-  #oldestIsAway(): boolean {
-    const { queueMessagesMax, queueBytesMax } = this.#context.limits;
-    if (this.#queue.wantsPage) this.#loadPage();
-    return (
-      this.#queue.paged &&
-      this.#queue.length < queueMessagesMax + QUEUE_FRONT_MESSAGES_MAX &&
-      this.#queue.bytes < queueBytesMax + QUEUE_PAGE_BYTES_MAX
-    );
-  }
-
-  /** Brings more of the queue into memory. */
-  #loadPage(): void {
-    const { store, log } = this.#context;
-    this.#queue.load(store, this.clientId).then(
-      (missing) => {
-        if (missing > 0) {
-          this.#context.statistics.queuedMessages -= missing;
-          log.error('session.queue_short', { clientId: this.clientId, username: this.owner, missing });
-        }
-        if (!this.#ended) this.pump();
-      },
-      // The store has failed, and says so to everybody.
-      () => {},
-    );
-  }
-
-  #requeue(deliveries: Delivery[]): void {
-    if (deliveries.length === 0) return;
-    this.#queue.unshiftAll(deliveries);
-    for (const delivery of deliveries) this.#countQueued(1, delivery.message.bytes);
   }
 
   #finish(packetId: number): void {
@@ -518,33 +455,15 @@ export class Session {
   #forget(packetId: number): void {
     const delivery = this.#inflight.deliveryOf(packetId);
     this.#inflight.remove(packetId);
-    if (delivery !== null) this.#done(delivery);
+    if (delivery !== null) this.done(delivery);
   }
 
-  #done(delivery: Delivery): void {
+  /** A delivery is over: the store need not keep it. */
+  done(delivery: Delivery): void {
     if (delivery.position > 0) this.#append({ kind: 'done', clientId: this.clientId, delivery });
   }
 
   #append(operation: StoreOperation): void {
     if (this.stored) this.#context.store.append(operation);
-  }
-
-  #countQueued(messages: number, bytes: number): void {
-    this.#context.statistics.queuedMessages += messages;
-    this.#context.statistics.queuedBytes += bytes;
-  }
-
-  /** Counts messages that this session does not get, and says so at most once a minute. */
-  #drop(topic: string, count = 1): void {
-    const { statistics, clock, log } = this.#context;
-    statistics.publishDropped += count;
-    const { clientId, owner: username, waiting } = this;
-    this.#dropWarning ??= new CountedWarning();
-    this.#dropWarning.note(log, clock, 'session.messages_dropped', count, () => ({
-      clientId,
-      username,
-      topic,
-      waiting,
-    }));
   }
 }
