@@ -1,6 +1,7 @@
 /** The in-process door: pairs of wires without sockets or timers, so that protocol tests are fast and exact. */
 import type { Doorkeeper, Visit } from '../src/interfaces/doorkeeper.ts';
 import type { Address, PeerInfo, Transport, Wire, WireEvents } from '../src/interfaces/transport.ts';
+import { STREAM_REFUSED } from '../src/limits.ts';
 import { EVICTED } from './arrival.ts';
 import type { OnError } from './listen-url.ts';
 
@@ -16,7 +17,7 @@ export interface MemoryOptions {
 export interface MemoryClose {
   readonly by: 'core' | 'client';
   readonly how: 'end' | 'abort';
-  /** What the core gave to `end`. */
+  /** What the core gave to `end`; of a data stream that is not 0: it was reset with it, also where the core refused it. */
   readonly reasonCode: number | undefined;
   /** What `abort` was called with. */
   readonly error: Error | undefined;
@@ -80,6 +81,8 @@ class Pair {
   close: MemoryClose | undefined;
   closeListeners: ((close: MemoryClose) => void)[] = [];
   closedRaised = false;
+  /** Further streams of this connection. */
+  readonly streams = new Set<Pair>();
 
   constructor(turns: EventTurns, peer: PeerInfo, onError: OnError | undefined, onGone: () => void) {
     this.turns = turns;
@@ -106,6 +109,7 @@ class Pair {
   finish(close: MemoryClose, error: Error | undefined): void {
     if (this.close !== undefined) return;
     this.close = close;
+    for (const stream of this.streams) stream.finish(close, error);
     this.outbound = undefined;
     this.inbound = [];
     for (const listener of this.closeListeners) listener(close);
@@ -141,6 +145,19 @@ class Pair {
 
   endOutbound(): void {
     const { reasonCode } = this;
+    this.finish({ by: 'core', how: 'end', reasonCode, error: undefined }, undefined);
+  }
+}
+
+/** A further stream: a reason code other than 0 resets it. */
+class StreamPair extends Pair {
+  override endOutbound(): void {
+    if (this.reasonCode === undefined || this.reasonCode === 0) super.endOutbound();
+    else this.reset(this.reasonCode);
+  }
+
+  /** What the client has not read is lost. */
+  reset(reasonCode: number): void {
     this.finish({ by: 'core', how: 'end', reasonCode, error: undefined }, undefined);
   }
 }
@@ -187,7 +204,8 @@ class MemoryWire implements Wire {
     pair.reasonCode = reasonCode;
     // What the client still sends is dropped from here on, as in every door.
     pair.inboundPaused = true;
-    if (pair.outbound === undefined) pair.turns.inCore(() => pair.endOutbound());
+    const isReset = pair instanceof StreamPair && reasonCode !== undefined && reasonCode !== 0;
+    if (pair.outbound === undefined || isReset) pair.turns.inCore(() => pair.endOutbound());
   }
 
   abort(error?: Error): void {
@@ -208,6 +226,18 @@ export class MemoryClient {
   /** How the connection ended; undefined while it is open. */
   get closed(): MemoryClose | undefined {
     return this.#pair.close;
+  }
+
+  /** Opens a further stream of this connection; where the core does not want it, it is reset when this returns. */
+  openStream(): MemoryClient {
+    const { turns, peer, onError, streams } = this.#pair;
+    const stream: StreamPair = new StreamPair(turns, peer, onError, () => streams.delete(stream));
+    streams.add(stream);
+    this.#pair.raise((events) => {
+      stream.events = events.stream?.(new MemoryWire(stream)) ?? undefined;
+      if (stream.events === undefined) stream.reset(STREAM_REFUSED);
+    });
+    return new MemoryClient(stream);
   }
 
   /** Bytes written that the core has not taken, because it paused. */

@@ -61,12 +61,25 @@ export class TestClient {
   /** The CONNACK, once `connect` has returned. */
   connack!: ConnackPacket;
   readonly #wire: MemoryClient;
+  /** Of the connection as a whole, whichever stream a packet goes on. */
+  readonly #packetIds: { next: number };
   #pending: Buffer = Buffer.alloc(0);
-  #nextPacketId = 1;
 
-  constructor(wire: MemoryClient, version: ProtocolVersion) {
+  constructor(wire: MemoryClient, version: ProtocolVersion, packetIds = { next: 1 }) {
     this.#wire = wire;
+    this.#packetIds = packetIds;
     this.version = version;
+  }
+
+  /** Opens a data stream of this connection. */
+  openStream(): TestClient {
+    return new TestClient(this.#wire.openStream(), this.version, this.#packetIds);
+  }
+
+  /** The data stream was reset by the broker with this reason code, and nothing came on it. */
+  async expectReset(reasonCode: number): Promise<void> {
+    await this.expectClosed();
+    assert.equal(this.#wire.closed?.reasonCode, reasonCode);
   }
 
   /** Sends packets or bytes, each in a write of its own. */
@@ -208,13 +221,13 @@ export class TestClient {
     properties: Properties = {},
   ): Promise<void> {
     const list = [filter].flat().map((entry) => (typeof entry === 'string' ? { filter: entry, qos } : entry));
-    const packetId = this.#nextPacketId++;
+    const packetId = this.#packetIds.next++;
     this.send(subscribe(packetId, list, properties));
     await this.expect('SUBACK', { packetId, reasonCodes: list.map((entry) => entry.qos ?? 0) });
   }
 
   async unsubscribe(...filters: string[]): Promise<void> {
-    const packetId = this.#nextPacketId++;
+    const packetId = this.#packetIds.next++;
     this.send(unsubscribe(packetId, filters));
     await this.expect('UNSUBACK', { packetId });
   }
@@ -222,7 +235,7 @@ export class TestClient {
   /** Publishes, through the whole exchange of its QoS. */
   async publish(topic: string, payload: string, options: PublishOptions = {}): Promise<void> {
     const qos = options.qos ?? 0;
-    const packetId = options.packetId ?? (qos === 0 ? 0 : this.#nextPacketId++);
+    const packetId = options.packetId ?? (qos === 0 ? 0 : this.#packetIds.next++);
     this.send(publish(topic, payload, { ...options, packetId }));
     if (qos === 0) await settle();
     if (qos === 1) await this.expect('PUBACK', { packetId });
