@@ -283,6 +283,11 @@ export class TestClient {
     return this.#wire.closed !== undefined;
   }
 
+  /** Ends this stream: behind what was sent nothing more comes. */
+  endStream(): void {
+    this.#wire.end();
+  }
+
   /** Leaves politely. */
   async disconnect(reasonCode = 0, properties: Properties = {}): Promise<void> {
     this.send(disconnect(reasonCode, properties));
