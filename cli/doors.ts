@@ -75,7 +75,16 @@ export function createDoor(
       return { listener, transport, reload: tls === undefined ? null : () => transport.reload() };
     }
     case 'quic': {
-      const transport = new QuicTransport({ url, tls: tls!, doorkeeper, onError, log, clock });
+      const dataStreamsMax = listener.limits.dataStreamsMax ?? limits.dataStreamsMax;
+      const transport = new QuicTransport({
+        url,
+        tls: tls!,
+        dataStreamsMax,
+        doorkeeper,
+        onError,
+        log,
+        clock,
+      });
       return { listener, transport, reload: () => transport.reload() };
     }
     case 'wt': {

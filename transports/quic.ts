@@ -1,4 +1,4 @@
-/** The QUIC door: `quic://`. One bidirectional stream a connection carries MQTT, as EMQX and NanoMQ do it. */
+/** The QUIC door: `quic://`. The first stream of a connection carries MQTT as over TCP, others are data streams, as EMQX does it (docs/quic.md). */
 import { ConfigError } from '../src/errors.ts';
 import type { Clock } from '../src/interfaces/clock.ts';
 import type { Log } from '../src/interfaces/log.ts';
@@ -17,6 +17,8 @@ export interface QuicTransportOptions extends Pick<ArrivalOptions, 'doorkeeper'>
   readonly url: string;
   /** Always TLS 1.3; `requestCert` is required or none; not: `crl`, `ciphers`, `sni`, `ocspResponse`. */
   readonly tls: TlsOptions;
+  /** Streams that a client may open beside its control stream: QUIC lets it open no more. Default 10. */
+  readonly dataStreamsMax?: number | undefined;
   /** Also hears of failed handshakes. */
   readonly onError?: OnError | undefined;
   /** Hears of certificates: loaded, refused, about to expire. */

@@ -4,14 +4,19 @@ import type { PeerInfo, Wire, WireEvents } from '../../src/interfaces/transport.
 import { END_TIMEOUT_MS } from '../../src/limits.ts';
 import type { OnError } from '../listen-url.ts';
 import { plainAddress } from '../socket-server.ts';
+import { QuicDataStreams, resetStream, type StreamEngine, type StreamHost } from './quic-data-stream.ts';
 import { PROTOCOL, type QuicTls } from './quic-tls.ts';
-import { CODES, QuicWire } from './quic-wire.ts';
+import { CODES, QuicWire, type WireStream } from './quic-wire.ts';
 import type { HostPort, Quiche, QuicheConnection, RecvInfo } from './quiche.ts';
 
 /** The first bidirectional stream that a client opens. */
 const CONTROL_STREAM = 0;
-/** Told to whoever opens other streams: MQTT 5, implementation specific error. */
-const STREAM_REFUSED = 0x83;
+/** The bit in a stream's number that says that it is unidirectional (RFC 9000, 2.1). */
+const UNIDIRECTIONAL = 2;
+/** Told to whoever opens such: MQTT 5, implementation specific error. */
+const STREAM_UNKNOWN = 0x83;
+/** MQTT 5 reasons that mean: there is no room for you now. */
+const OVERLOADED: ReadonlySet<number> = new Set([0x89, 0x97, 0x9f]);
 /** TLS alert bad_certificate, as QUIC carries it (RFC 9001, 4.8). */
 const BAD_CERTIFICATE = 0x12a;
 /** From the end of the handshake to the first byte of the control stream. */
@@ -50,7 +55,7 @@ export interface QuicHost {
   gone(connection: QuicConnection, last: Buffer | null): void;
 }
 
-export class QuicConnection {
+export class QuicConnection implements WireStream {
   /** Its connection id, as `latin1` text. */
   readonly id: string;
   /** Where its packets come from and go to, as the socket tells it. */
@@ -62,6 +67,8 @@ export class QuicConnection {
   readonly #host: QuicHost;
   readonly #native: QuicheConnection;
   #wire: QuicWire | null;
+  /** Made with the wire. */
+  #data: QuicDataStreams | null;
   /** From the client's certificate. */
   #username: string | undefined;
   #isEstablished: boolean;
@@ -94,6 +101,7 @@ export class QuicConnection {
     this.#host = host;
     this.#native = native;
     this.#wire = null;
+    this.#data = null;
     this.#username = undefined;
     this.#isEstablished = false;
     this.#isGone = false;
@@ -183,7 +191,8 @@ export class QuicConnection {
     this.#host.schedule(this);
   }
 
-  boundEnd(code: number): void {
+  boundEnd(reasonCode: number): void {
+    const code = OVERLOADED.has(reasonCode) ? CODES.overloaded : CODES.normal;
     this.#endCode = code;
     this.#setDeadline(() => this.kill(code), END_TIMEOUT_MS);
   }
@@ -232,15 +241,21 @@ export class QuicConnection {
   }
 
   #streams(): void {
-    for (const stream of this.#native.readable()) {
-      if (stream === CONTROL_STREAM) this.#readControl();
-      else this.#refuse(stream);
+    const readable = [...this.#native.readable()];
+    if (readable.includes(CONTROL_STREAM)) this.#readControl();
+    for (const stream of readable) {
+      if (stream === CONTROL_STREAM) continue;
+      if ((stream & UNIDIRECTIONAL) !== 0) resetStream(this.#engine, stream, STREAM_UNKNOWN);
+      // Before the first stream is there, the others wait in the engine.
+      else this.#data?.readable(stream);
     }
     this.#wire?.roomAgain();
+    this.#data?.turn();
   }
 
   #readControl(): void {
     const wire = this.#wire ?? this.#open();
+    if (wire === null) return;
     const { readBuffer } = this.#host;
     try {
       while (wire.wantsData) {
@@ -257,20 +272,36 @@ export class QuicConnection {
     }
   }
 
-  #open(): QuicWire {
+  #open(): QuicWire | null {
     clearTimeout(this.#deadline);
-    const { url: door, accept, onError } = this.#host;
+    const { accept, onError } = this.#host;
+    this.#wire = QuicWire.open(this, this.#peer, this.visit, accept, onError);
+    this.#data = new QuicDataStreams(this.#streamHost());
+    return this.#wire;
+  }
+
+  get #peer(): PeerInfo {
     const { address, port } = this;
     const username = this.#username;
-    const peer: PeerInfo = {
-      door,
-      address,
-      port,
-      secure: true,
-      ...(username === undefined ? {} : { username }),
+    const more = username === undefined ? {} : { username };
+    return { door: this.#host.url, address, port, secure: true, ...more };
+  }
+
+  get #engine(): StreamEngine {
+    const { quiche, readBuffer } = this.#host;
+    return { native: this.#native, quiche, readBuffer };
+  }
+
+  #streamHost(): StreamHost {
+    return {
+      ...this.#engine,
+      peer: this.#peer,
+      onError: this.#host.onError,
+      isDying: () => this.#killCode !== null || this.#isGone,
+      accept: (wire) => this.#wire?.stream(wire) ?? null,
+      sendSoon: () => this.sendSoon(),
+      wake: () => this.wake(),
     };
-    this.#wire = QuicWire.open(this, peer, this.visit, accept, onError);
-    return this.#wire;
   }
 
   /** The client has ended the control stream, which is the end of it all. */
@@ -284,24 +315,6 @@ export class QuicConnection {
     if (this.#endCode !== null) return;
     this.#problem ??= new Error(`the client broke off the control stream (${error.message})`);
     this.kill(CODES.controlStreamLost);
-  }
-
-  #refuse(stream: number): void {
-    const { Shutdown } = this.#host.quiche;
-    for (const direction of [Shutdown.Read, Shutdown.Write]) {
-      try {
-        this.#native.streamShutdown(stream, direction, STREAM_REFUSED);
-      } catch {
-        // A unidirectional stream has no other direction, and one that is over none at all.
-      }
-    }
-    try {
-      // What was buffered, so that the engine forgets it.
-      let result = this.#native.streamRecv(stream, this.#host.readBuffer);
-      while (result !== null && !result[1]) result = this.#native.streamRecv(stream, this.#host.readBuffer);
-    } catch {
-      // It is reset.
-    }
   }
 
   #close(isApp: boolean, code: number): void {
@@ -373,6 +386,7 @@ export class QuicConnection {
     if (this.#isTold) return;
     this.#isTold = true;
     const wire = this.#wire;
+    this.#data?.closed(error);
     if (wire !== null) wire.closed(error);
     else if (error !== undefined && !this.#isEvicted) this.#host.onError?.(error, this.address);
   }

@@ -3,6 +3,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { ConfigError } from '../../src/errors.ts';
 import type { Clock } from '../../src/interfaces/clock.ts';
 import type { Log } from '../../src/interfaces/log.ts';
+import { DEFAULT_LIMITS } from '../../src/limits.ts';
 import type { OnError } from '../listen-url.ts';
 import { identityOf } from '../tls/certificate-identity.ts';
 import { DAY_MS, reportExpiry } from '../tls/tls-expiry.ts';
@@ -23,14 +24,16 @@ export const PROTOCOL = 'mqtt';
 
 /** Longer than one and a half times the longest keep alive of MQTT (65 535 s): that decides, not QUIC. */
 const IDLE_TIMEOUT_MS = 100_000_000;
-/**
- * What a client may send ahead of what the core has read; all that a stranger can make the engine keep. Windows grow for those who are read
- * quickly, to the second number.
- */
+/** What a client may send on a stream ahead of what the core has read. Windows grow for those who are read quickly, to the second number. */
 const STREAM_BYTES_MAX = 65_536;
 const STREAM_WINDOW_BYTES_MAX = 1_048_576;
-/** Streams besides the first are refused; so many at a time can wait for their refusal. */
-const BIDIRECTIONAL_STREAMS_MAX = 10;
+/**
+ * The same for all streams of a connection together, which is all that a stranger can make the engine keep: twice as much, so that one that
+ * the core has paused does not stop the others.
+ */
+const CONNECTION_BYTES_MAX = 2 * STREAM_BYTES_MAX;
+const CONNECTION_WINDOW_BYTES_MAX = 2 * STREAM_WINDOW_BYTES_MAX;
+/** Such streams are refused. */
 const UNIDIRECTIONAL_STREAMS_MAX = 1;
 /** A stream is not seen, and cannot be refused, before a byte of it may come. */
 const REFUSED_STREAM_BYTES_MAX = 1_024;
@@ -49,6 +52,8 @@ const SIGNATURE_ALGORITHMS = [
 export interface QuicTlsOptions {
   readonly url: string;
   readonly tls: TlsOptions;
+  /** Bidirectional streams that a client may have open beside its first. */
+  readonly dataStreamsMax?: number | undefined;
   readonly onError?: OnError | undefined;
   /** Hears of certificates loaded, refused and about to expire. */
   readonly log?: Log | undefined;
@@ -174,7 +179,7 @@ export class QuicTls {
         [certificates],
         SIGNATURE_ALGORITHMS,
       );
-      setTransport(config);
+      setTransport(config, this.#options.dataStreamsMax ?? DEFAULT_LIMITS.dataStreamsMax);
       return config;
     } catch (error) {
       const remedy = 'Use an RSA key of 2048 bits or more, P-256 or P-384';
@@ -228,20 +233,20 @@ export class QuicTls {
 }
 
 /** Early data is never enabled: whoever recorded a CONNECT could send it again (RFC 9001, 9.2). */
-function setTransport(config: QuicheConfig): void {
+function setTransport(config: QuicheConfig, dataStreamsMax: number): void {
   config.grease(true);
   config.setApplicationProtos([PROTOCOL]);
   config.setMaxIdleTimeout(IDLE_TIMEOUT_MS);
   config.setMaxRecvUdpPayloadSize(DATAGRAM_BYTES_MAX);
   config.setMaxSendUdpPayloadSize(DATAGRAM_BYTES_MAX);
-  config.setInitialMaxData(STREAM_BYTES_MAX);
+  config.setInitialMaxData(CONNECTION_BYTES_MAX);
   config.setInitialMaxStreamDataBidiLocal(0);
   config.setInitialMaxStreamDataBidiRemote(STREAM_BYTES_MAX);
   config.setInitialMaxStreamDataUni(REFUSED_STREAM_BYTES_MAX);
-  config.setInitialMaxStreamsBidi(BIDIRECTIONAL_STREAMS_MAX);
+  config.setInitialMaxStreamsBidi(1 + dataStreamsMax);
   config.setInitialMaxStreamsUni(UNIDIRECTIONAL_STREAMS_MAX);
   config.setMaxStreamWindow(STREAM_WINDOW_BYTES_MAX);
-  config.setMaxConnectionWindow(STREAM_WINDOW_BYTES_MAX);
+  config.setMaxConnectionWindow(CONNECTION_WINDOW_BYTES_MAX);
   config.setActiveConnectionIdLimit(CONNECTION_IDS_MAX);
   config.setDisableActiveMigration(true);
   config.enableDgram(false, 0, 0);

@@ -1,4 +1,4 @@
-/** A Wire over the control stream of a QUIC connection. */
+/** A Wire over one stream of a QUIC connection. */
 import type { Visit } from '../../src/interfaces/doorkeeper.ts';
 import type { PeerInfo, Wire, WireEvents } from '../../src/interfaces/transport.ts';
 import { EVICTED } from '../arrival.ts';
@@ -7,22 +7,19 @@ import type { OnError } from '../listen-url.ts';
 /** Application error codes of MQTT over QUIC, as EMQX uses them. */
 export const CODES = { normal: 0, controlStreamLost: 1, overloaded: 2 } as const;
 
-/** MQTT 5 reasons that mean: there is no room for you now. */
-const OVERLOADED: ReadonlySet<number> = new Set([0x89, 0x97, 0x9f]);
-
 /** What a wire can do with its stream. */
-export interface ControlStream {
+export interface WireStream {
   /** Copies what there is room for; answers how many bytes that is. */
   take(bytes: Uint8Array): number;
   /** Has what was taken sent. */
   sendSoon(): void;
   /** Has it read again. */
   wake(): void;
-  /** From now on the client has `END_TIMEOUT_MS` to take the rest; then it is closed with this code. */
-  boundEnd(code: number): void;
+  /** The core has ended it with this MQTT 5 reason code: from now on the client has `END_TIMEOUT_MS` to take the rest. */
+  boundEnd(reasonCode: number): void;
   /** No more is read; what was taken is sent, then the end. */
   finish(): void;
-  /** Closes the connection, now. */
+  /** Ends it now, with this application error code; the control stream ends the connection. */
   kill(code: number): void;
 }
 
@@ -31,8 +28,8 @@ const NO_EVENTS: WireEvents = { data() {}, drain() {}, closed() {} };
 
 export class QuicWire implements Wire {
   readonly peer: PeerInfo;
-  readonly visit: Visit;
-  readonly #stream: ControlStream;
+  readonly visit?: Visit;
+  readonly #stream: WireStream;
   readonly #onError: OnError | undefined;
   #events: WireEvents;
   /** Data and drain may still be raised, and writes are taken. */
@@ -46,9 +43,14 @@ export class QuicWire implements Wire {
   #coreEnded: boolean;
   #error: Error | undefined;
 
-  private constructor(stream: ControlStream, peer: PeerInfo, visit: Visit, onError: OnError | undefined) {
+  private constructor(
+    stream: WireStream,
+    peer: PeerInfo,
+    visit: Visit | undefined,
+    onError: OnError | undefined,
+  ) {
     this.peer = peer;
-    this.visit = visit;
+    if (visit !== undefined) this.visit = visit;
     this.#stream = stream;
     this.#onError = onError;
     this.#events = NO_EVENTS;
@@ -61,17 +63,22 @@ export class QuicWire implements Wire {
     this.#error = undefined;
   }
 
-  /** Hands the stream to the core. Never throws: what `accept` throws goes to `onError` and closes the connection. */
+  /**
+   * Hands the stream to the core; null: the core does not want it. Never throws: what `accept` throws goes to `onError`, and is
+   * the end of the stream.
+   */
   static open(
-    stream: ControlStream,
+    stream: WireStream,
     peer: PeerInfo,
-    visit: Visit,
-    accept: (wire: Wire) => WireEvents,
+    visit: Visit | undefined,
+    accept: (wire: Wire) => WireEvents | null,
     onError: OnError | undefined,
-  ): QuicWire {
+  ): QuicWire | null {
     const wire = new QuicWire(stream, peer, visit, onError);
     try {
-      wire.#events = accept(wire);
+      const events = accept(wire);
+      if (events === null) return null;
+      wire.#events = events;
     } catch (error) {
       wire.#fail(error);
     }
@@ -112,7 +119,7 @@ export class QuicWire implements Wire {
     this.#live = false;
     this.#coreEnded = true;
     this.#isEnding = true;
-    this.#stream.boundEnd(OVERLOADED.has(reasonCode) ? CODES.overloaded : CODES.normal);
+    this.#stream.boundEnd(reasonCode);
     if (this.#held === null) this.#stream.finish();
   }
 
@@ -132,6 +139,12 @@ export class QuicWire implements Wire {
     } catch (error) {
       this.#fail(error);
     }
+  }
+
+  /** Asks the core whether it wants a further stream of the connection whose control stream this is. */
+  stream(wire: Wire): WireEvents | null {
+    if (!this.#live) return null;
+    return this.#events.stream?.(wire) ?? null;
   }
 
   /** There may be room for what is held. */
