@@ -36,6 +36,7 @@ export type ListenerLimits = Pick<
   | 'connectionsMax'
   | 'packetBytesMax'
   | 'receiveMaximum'
+  | 'dataStreamsMax'
   | 'topicAliasMaximum'
   | 'keepAliveMaxSeconds'
   | 'maximumQos'

@@ -240,6 +240,12 @@ export class MemoryClient {
     return new MemoryClient(stream);
   }
 
+  /** Of a further stream: the code that the core reset it with; undefined: it did not. */
+  get resetCode(): number | undefined {
+    const { close } = this.#pair;
+    return close?.by === 'core' && (close.reasonCode ?? 0) !== 0 ? close.reasonCode : undefined;
+  }
+
   /** Bytes written that the core has not taken, because it paused. */
   get unsentBytes(): number {
     return this.#pair.inbound.reduce((sum, chunk) => sum + chunk.length, 0);

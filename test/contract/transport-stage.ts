@@ -17,6 +17,14 @@ export interface RawClient {
   abort(): void;
   /** Called once, when both directions are over. */
   onClosed(listener: () => void): void;
+  /** Where the transport has streams: opens a further one of this connection. */
+  openStream?(): RawStream | Promise<RawStream>;
+}
+
+/** A further stream. Its `abort` resets it. */
+export interface RawStream extends RawClient {
+  /** Set when the server has reset it. */
+  readonly resetCode: number | undefined;
 }
 
 /** A door to be tested, before `listen`. */
@@ -65,6 +73,10 @@ export class Core implements WireEvents {
   onData = (_chunk: Buffer): void => {};
   onDrain = (): void => {};
   onClosed = (): void => {};
+  /** Those of further streams of this connection. */
+  readonly streams: Core[] = [];
+  /** False: they are not wanted. */
+  onStream = (_wire: Wire): boolean => true;
 
   constructor(wire: Wire, watch: Watch) {
     this.wire = wire;
@@ -103,6 +115,18 @@ export class Core implements WireEvents {
     this.error = error;
     try {
       this.onClosed();
+    } finally {
+      this.#watch.changed();
+    }
+  }
+
+  stream(wire: Wire): Core | null {
+    this.#count();
+    const core = new Core(wire, this.#watch);
+    try {
+      if (!this.onStream(wire)) return null;
+      this.streams.push(core);
+      return core;
     } finally {
       this.#watch.changed();
     }
@@ -185,6 +209,22 @@ export class Stage {
 
   until(condition: () => boolean): Promise<void> {
     return this.watch.until(condition);
+  }
+
+  /** A client with a further stream on which it has said one byte, and the core's view of both. */
+  async connectWithStream(): Promise<{ peer: Peer; core: Core; stream: Peer; streamCore: Core }> {
+    const { peer, core } = await this.connect();
+    const { stream, streamCore } = await this.openStream(peer, core);
+    return { peer, core, stream, streamCore };
+  }
+
+  /** A further stream of a client, on which it has said one byte. */
+  async openStream(peer: Peer, core: Core): Promise<{ stream: Peer; streamCore: Core }> {
+    const index = core.streams.length;
+    const stream = new Peer(await peer.raw.openStream!(), this.watch);
+    stream.raw.write(Buffer.alloc(1));
+    await this.until(() => core.streams[index]?.receivedBytes === 1);
+    return { stream, streamCore: core.streams[index] };
   }
 
   /** A round trip on a connection of its own: whatever was on its way before has had its turn. */

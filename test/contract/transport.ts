@@ -2,16 +2,17 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { assertSame, type Core, type OpenDoor, type Peer, pattern, pour, Stage } from './transport-stage.ts';
+import { furtherStreamTests } from './transport-streams.ts';
 
-export type { Door, RawClient } from './transport-stage.ts';
+export type { Door, RawClient, RawStream } from './transport-stage.ts';
 
 const TIMEOUT = { timeout: 15_000 };
 /** More than the kernel buffers of a connection hold on both sides together. */
 const FLOOD_BYTES = 24 << 20;
 const MEGABYTE = 1 << 20;
 
-/** Registers the contract's tests for a door. */
-export function transportContract(name: string, open: OpenDoor): void {
+/** Registers the contract's tests for a door. `streams`: its connections can have further streams. */
+export function transportContract(name: string, open: OpenDoor, streams = false): void {
   describe(`${name} keeps the transport contract`, () => {
     let stage: Stage;
     beforeEach(async () => {
@@ -20,7 +21,7 @@ export function transportContract(name: string, open: OpenDoor): void {
     });
     afterEach(async () => {
       await stage.door.transport.close(0);
-      for (const core of stage.cores) {
+      for (const core of stage.cores.flatMap((each) => [each, ...each.streams])) {
         assert.equal(core.closes, 1, 'exactly one closed for each wire');
         assert.equal(core.lateEvents, 0, 'nothing after closed');
       }
@@ -34,6 +35,7 @@ export function transportContract(name: string, open: OpenDoor): void {
     faultTests(() => stage);
     closeTests(() => stage);
     doorkeeperTests(() => stage);
+    if (streams) furtherStreamTests(() => stage);
   });
 }
 

@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Wire } from '../../src/interfaces/transport.ts';
 import { type MemoryClient, MemoryTransport } from '../../transports/memory.ts';
-import { type RawClient, transportContract } from '../contract/transport.ts';
+import { type RawStream, transportContract } from '../contract/transport.ts';
+import type { OpenDoor } from '../contract/transport-stage.ts';
 
-function rawClient(client: MemoryClient): RawClient {
+function rawClient(client: MemoryClient): RawStream {
   return {
     write: (bytes) => client.write(bytes),
     get unsentBytes() {
@@ -16,10 +17,14 @@ function rawClient(client: MemoryClient): RawClient {
     end: () => client.end(),
     abort: () => client.abort(),
     onClosed: (listener) => client.onClosed(listener),
+    openStream: () => rawClient(client.openStream()),
+    get resetCode() {
+      return client.resetCode;
+    },
   };
 }
 
-transportContract('memory', (onError, doorkeeper) => {
+const open: OpenDoor = (onError, doorkeeper) => {
   const transport = new MemoryTransport({ onError, doorkeeper });
   return {
     transport,
@@ -27,7 +32,8 @@ transportContract('memory', (onError, doorkeeper) => {
     abortIsError: true,
     dial: async () => rawClient(transport.connect()),
   };
-});
+};
+transportContract('memory', open, true);
 
 describe('the memory door', () => {
   it('delivers within the call, and lets the core finish before the next event', async () => {

@@ -9,7 +9,7 @@ import {
   type QuicheConnection,
   type QuicheError,
 } from '../../transports/quic/quiche.ts';
-import type { RawClient } from '../contract/transport.ts';
+import type { RawClient, RawStream } from '../contract/transport.ts';
 
 export const quiche: Quiche = loadQuiche('quic://client');
 
@@ -35,22 +35,138 @@ export interface QuicEnd {
   readonly timedOut: boolean;
 }
 
+/** One bidirectional stream of a connection. */
+class QuicStream implements RawStream {
+  readonly #native: QuicheConnection;
+  readonly #id: number;
+  readonly #pump: () => void;
+  readonly #readBuffer = Buffer.alloc(65_536);
+  readonly #unsent: Buffer[] = [];
+  #paused = false;
+  #finWanted = false;
+  #finSent = false;
+  #isClosed = false;
+  finRead = false;
+  resetCode: number | undefined;
+  #onData: (chunk: Buffer) => void = () => {};
+  #onClosed: () => void = () => {};
+
+  constructor(native: QuicheConnection, id: number, pump: () => void) {
+    this.#native = native;
+    this.#id = id;
+    this.#pump = pump;
+  }
+
+  get unsentBytes(): number {
+    return this.#unsent.reduce((sum, chunk) => sum + chunk.length, 0);
+  }
+
+  write(bytes: Uint8Array): void {
+    this.#unsent.push(Buffer.from(bytes));
+    this.#pump();
+  }
+
+  onData(listener: (chunk: Buffer) => void): void {
+    this.#onData = listener;
+    this.#pump();
+  }
+
+  onClosed(listener: () => void): void {
+    this.#onClosed = listener;
+    if (this.#isClosed) listener();
+  }
+
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#pump();
+  }
+
+  end(): void {
+    this.#finWanted = true;
+    this.#pump();
+  }
+
+  abort(): void {
+    for (const direction of [0, 1]) this.#native.streamShutdown(this.#id, direction, 9);
+    this.closed();
+    this.#pump();
+  }
+
+  /** Both directions are over. */
+  closed(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#onClosed();
+  }
+
+  /** Reads what there is. */
+  read(): void {
+    try {
+      while (!this.#paused && this.#native.streamReadable(this.#id)) {
+        const result = this.#native.streamRecv(this.#id, this.#readBuffer);
+        if (result === null) return;
+        const [bytes, isLast] = result;
+        if (bytes > 0) this.#onData(Buffer.from(this.#readBuffer.subarray(0, bytes)));
+        if (!isLast) continue;
+        this.finRead = true;
+        return;
+      }
+    } catch (error) {
+      this.#reset(error as Error);
+    }
+  }
+
+  /** Writes what there is room for. */
+  send(): void {
+    try {
+      while (this.#unsent.length > 0) {
+        const [first] = this.#unsent;
+        const sent = this.#native.streamSend(this.#id, first, false) ?? 0;
+        if (sent < first.length) {
+          this.#unsent[0] = first.subarray(sent);
+          return;
+        }
+        this.#unsent.shift();
+      }
+      if (this.#finWanted && !this.#finSent) this.#native.streamSend(this.#id, NONE, true);
+      this.#finSent ||= this.#finWanted;
+    } catch (error) {
+      this.#unsent.length = 0;
+      this.#reset(error as Error);
+    }
+  }
+
+  /** What the server has ended, a client ends as well. */
+  endBehindServer(): void {
+    if (!this.finRead) return;
+    if (!this.#finSent) this.#finWanted = true;
+    this.send();
+    this.closed();
+  }
+
+  #reset({ message }: Error): void {
+    const code = /^Stream(?:Reset|Stopped)\((\d+)\)$/.exec(message)?.[1];
+    if (code === undefined) return;
+    this.resetCode ??= Number(code);
+    this.closed();
+  }
+}
+
 export class QuicClient implements RawClient {
   readonly native: QuicheConnection;
   readonly #socket: Socket;
   readonly #port: number;
-  readonly #readBuffer = Buffer.alloc(65_536);
-  readonly #unsent: Buffer[] = [];
+  readonly #control: QuicStream;
+  /** Those that were opened behind the first. */
+  readonly #streams: QuicStream[] = [];
   #timer: NodeJS.Timeout | undefined;
-  #paused = false;
-  #finWanted = false;
-  #finSent = false;
-  #finRead = false;
   #over = false;
   #muted = false;
   readonly #waiting: (() => void)[] = [];
-  #onData: (chunk: Buffer) => void = () => {};
-  #onClosed: () => void = () => {};
   #onEstablished: () => void = () => {};
   #end: (end: QuicEnd) => void = () => {};
   /** Resolves when the connection is over. */
@@ -60,6 +176,7 @@ export class QuicClient implements RawClient {
     this.#socket = socket;
     this.native = native;
     this.#port = port;
+    this.#control = new QuicStream(native, 0, () => this.pump());
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
@@ -146,36 +263,40 @@ export class QuicClient implements RawClient {
   }
 
   get unsentBytes(): number {
-    return this.#unsent.reduce((sum, chunk) => sum + chunk.length, 0);
+    return this.#control.unsentBytes;
   }
 
   write(bytes: Uint8Array): void {
-    this.#unsent.push(Buffer.from(bytes));
-    this.pump();
+    this.#control.write(bytes);
   }
 
   onData(listener: (chunk: Buffer) => void): void {
-    this.#onData = listener;
+    this.#control.onData(listener);
   }
 
   onClosed(listener: () => void): void {
-    this.#onClosed = listener;
-    if (this.#over) listener();
+    this.#control.onClosed(listener);
   }
 
   pause(): void {
-    this.#paused = true;
+    this.#control.pause();
   }
 
   resume(): void {
-    this.#paused = false;
-    this.pump();
+    this.#control.resume();
   }
 
-  /** Ends the stream behind what was written. */
+  /** Ends the first stream behind what was written. */
   end(): void {
-    this.#finWanted = true;
-    this.pump();
+    this.#control.end();
+  }
+
+  /** Opens the next bidirectional stream; it is there for the server with its first byte. */
+  openStream(): RawStream {
+    const id = 4 * (this.#streams.length + 1);
+    const stream = new QuicStream(this.native, id, () => this.pump());
+    this.#streams.push(stream);
+    return stream;
   }
 
   abort(): void {
@@ -199,45 +320,14 @@ export class QuicClient implements RawClient {
     const { native } = this;
     if (native.isEstablished() || native.isInEarlyData()) {
       this.#onEstablished();
-      this.#send();
-      this.#read();
+      for (const stream of [this.#control, ...this.#streams]) {
+        stream.send();
+        stream.read();
+      }
+      for (const stream of this.#streams) stream.endBehindServer();
     }
     this.#flush();
     this.#lookForEnd();
-  }
-
-  #read(): void {
-    try {
-      while (!this.#paused && this.native.streamReadable(0)) {
-        const result = this.native.streamRecv(0, this.#readBuffer);
-        if (result === null) return;
-        const [bytes, isLast] = result;
-        if (bytes > 0) this.#onData(Buffer.from(this.#readBuffer.subarray(0, bytes)));
-        if (!isLast) continue;
-        this.#finRead = true;
-        return;
-      }
-    } catch {
-      // Reset.
-    }
-  }
-
-  #send(): void {
-    try {
-      while (this.#unsent.length > 0) {
-        const [first] = this.#unsent;
-        const sent = this.native.streamSend(0, first, false) ?? 0;
-        if (sent < first.length) {
-          this.#unsent[0] = first.subarray(sent);
-          return;
-        }
-        this.#unsent.shift();
-      }
-      if (this.#finWanted && !this.#finSent) this.native.streamSend(0, NONE, true);
-      this.#finSent ||= this.#finWanted;
-    } catch {
-      this.#unsent.length = 0;
-    }
   }
 
   #flush(): void {
@@ -260,19 +350,19 @@ export class QuicClient implements RawClient {
     if (this.#over) return;
     const { native } = this;
     // As a client does: the server has said all.
-    if (this.#finRead && !native.isDraining() && !native.isClosed()) {
-      this.#finRead = false;
+    if (this.#control.finRead && !native.isDraining() && !native.isClosed()) {
+      this.#control.finRead = false;
       this.close(true, 0);
       return;
     }
     if (!native.isDraining() && !native.isClosed()) return;
     this.#over = true;
-    this.#read();
+    for (const stream of [...this.#streams, this.#control]) stream.read();
     clearTimeout(this.#timer);
     const end = { theirs: native.peerError(), ours: native.localError(), timedOut: native.isTimedOut() };
     // What was just sent is on its way only when the send has called back.
     this.#socket.send(NONE, this.#port, HOST, () => this.#socket.close());
-    this.#onClosed();
+    for (const stream of [...this.#streams, this.#control]) stream.closed();
     this.#end(end);
   }
 }

@@ -128,7 +128,7 @@ export class QuicWire implements Wire {
     this.#live = false;
     this.#coreEnded = true;
     this.#held = null;
-    this.#error = error;
+    this.#error ??= error;
     this.#stream.kill(error === EVICTED ? CODES.overloaded : CODES.normal);
   }
 
