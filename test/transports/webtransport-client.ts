@@ -2,7 +2,7 @@
 import { createHash, X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { WebTransport, type WebTransportOptions } from 'rwebtransport';
-import type { RawClient } from '../contract/transport.ts';
+import type { RawClient, RawStream } from '../contract/transport.ts';
 
 const CONNECT_TIMEOUT_MS = 3_000;
 
@@ -33,7 +33,7 @@ export async function openSession(
   return transport;
 }
 
-/** A session with its one stream. */
+/** A session with its first stream. */
 export async function webTransportClient(url: string, certificateFile: string): Promise<RawClient> {
   return new StreamClient(await openSession(url, certificateFile)).open();
 }
@@ -48,7 +48,7 @@ export interface ClientSession {
 }
 
 /** The first stream of a session. */
-export class StreamClient implements RawClient {
+export class StreamClient implements RawStream {
   readonly #session: ClientSession;
   #reader!: ReadableStreamDefaultReader<Uint8Array>;
   #writer!: WritableStreamDefaultWriter<Uint8Array>;
@@ -59,21 +59,40 @@ export class StreamClient implements RawClient {
   #onData = (_chunk: Buffer): void => {};
   #onClosed = (): void => {};
 
-  constructor(session: ClientSession) {
+  resetCode: number | undefined;
+  /** Undefined: it is the first. */
+  readonly #isFurther: boolean;
+  #ended = false;
+
+  constructor(session: ClientSession, isFurther = false) {
     this.#session = session;
+    this.#isFurther = isFurther;
+  }
+
+  openStream(): Promise<RawStream> {
+    return new StreamClient(this.#session, true).open();
   }
 
   async open(): Promise<this> {
     const stream = await this.#session.createBidirectionalStream();
     this.#reader = stream.readable.getReader();
     this.#writer = stream.writable.getWriter();
-    this.#writer.closed.catch(() => {});
-    const closed = () => {
-      this.#isClosed = true;
-      this.#onClosed();
-    };
+    this.#writer.closed.catch((error) => this.#reset(error));
+    const closed = () => this.#closed();
     this.#session.closed.then(closed, closed);
     return this;
+  }
+
+  #closed(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#onClosed();
+  }
+
+  #reset(error: { streamErrorCode?: number | null } | undefined): void {
+    if (!this.#isFurther) return;
+    this.resetCode ??= error?.streamErrorCode ?? undefined;
+    this.#closed();
   }
 
   get unsentBytes(): number {
@@ -103,11 +122,15 @@ export class StreamClient implements RawClient {
   }
 
   end(): void {
+    if (this.#ended) return;
+    this.#ended = true;
     this.#writer.close().catch(() => {});
   }
 
   abort(): void {
     this.#writer.abort().catch(() => {});
+    if (this.#isFurther) this.#reader.cancel().catch(() => {});
+    if (this.#isFurther) this.#closed();
   }
 
   onClosed(listener: () => void): void {
@@ -124,12 +147,13 @@ export class StreamClient implements RawClient {
         this.#reading = false;
         if (done) {
           this.end();
+          if (this.#isFurther) this.#closed();
           return;
         }
         this.#onData(Buffer.from(value.buffer, value.byteOffset, value.byteLength));
         this.#read();
       },
-      () => {},
+      (error) => this.#reset(error),
     );
   }
 }

@@ -7,6 +7,7 @@ import type { Address, Wire, WireEvents } from '../../src/interfaces/transport.t
 import { loadEngine } from '../../transports/webtransport/engine.ts';
 import { type WebTransportOptions, WebTransportTransport } from '../../transports/webtransport.ts';
 import { transportContract } from '../contract/transport.ts';
+import type { OpenDoor } from '../contract/transport-stage.ts';
 import { RecordedLog } from '../support/recorded-log.ts';
 import { Certificates } from './certificates.ts';
 import { openSession, webTransportClient } from './webtransport-client.ts';
@@ -18,12 +19,13 @@ const certificates = await Certificates.create();
 const tls = await certificates.issue('server');
 after(() => certificates.remove());
 
-transportContract('webtransport', (onError, doorkeeper) => ({
+const openDoor: OpenDoor = (onError, doorkeeper) => ({
   transport: new WebTransportTransport({ url, tls, engine, onError, doorkeeper }),
   secure: true,
   abortIsError: true,
   dial: (address) => webTransportClient(address.url, tls.cert),
-}));
+});
+transportContract('webtransport', openDoor, true);
 
 const idle: WireEvents = { data() {}, drain() {}, closed() {} };
 

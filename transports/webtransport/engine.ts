@@ -33,6 +33,11 @@ export interface EngineStream {
   readonly writable: WritableStream<Uint8Array>;
   /** While true the engine takes nothing more from the network for this stream, whatever room its own queue has. */
   hold(held: boolean): void;
+  /**
+   * Lets go of what waits to be sent, where the library would first wait for it to leave. Returns the reason to be given to `abort` and
+   * `cancel` of the two halves, so that they tell the peer this error code.
+   */
+  reset(code: number): unknown;
 }
 
 /** An established session. */

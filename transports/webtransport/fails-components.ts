@@ -233,7 +233,11 @@ function adaptStream(stream: LibraryStream, session: LibrarySession): EngineStre
     if (holds) objint.stopReading();
     else start();
   };
-  return { readable, writable, hold };
+  const reset = (code: number): unknown => {
+    // It looks for the code where errors of Node have theirs.
+    return Object.assign(new Error(`reset with ${code}`), { code });
+  };
+  return { readable, writable, hold, reset };
 }
 
 /**

@@ -18,6 +18,10 @@ interface Library {
     readonly key: string;
     readonly supportedProtocols: string[];
   }) => LibraryServer;
+  readonly WebTransportError: new (
+    message: string,
+    options: { readonly source: 'stream'; readonly streamErrorCode: number },
+  ) => Error;
 }
 
 interface LibraryServer {
@@ -52,6 +56,7 @@ interface LibraryStream {
 /** What a session tells its native half; not public, so it may be gone one day. */
 interface LibraryCore {
   setPaused?(streamId: number, paused: boolean): void;
+  resetStream?(streamId: number, code: number): void;
 }
 
 /**
@@ -92,7 +97,7 @@ async function serve(library: Library, options: ServeOptions): Promise<EngineSer
   void closed.then((error) => {
     if (!closing) options.failed(error);
   });
-  void accept(server.incomingSessions, options);
+  void accept(library, server.incomingSessions, options);
   return {
     port: server.port,
     close: async () => {
@@ -103,11 +108,15 @@ async function serve(library: Library, options: ServeOptions): Promise<EngineSer
   };
 }
 
-async function accept(sessions: ReadableStream<LibrarySession>, options: ServeOptions): Promise<void> {
-  for await (const session of sessions) options.session(adapt(session));
+async function accept(
+  library: Library,
+  sessions: ReadableStream<LibrarySession>,
+  options: ServeOptions,
+): Promise<void> {
+  for await (const session of sessions) options.session(adapt(library, session));
 }
 
-function adapt(session: LibrarySession): EngineSession {
+function adapt({ WebTransportError }: Library, session: LibrarySession): EngineSession {
   const { authority, path, origin, remoteAddress, remotePort, datagrams } = session;
   const held = new Set<number>();
   const core = (session as unknown as { core?: LibraryCore }).core;
@@ -123,10 +132,20 @@ function adapt(session: LibrarySession): EngineSession {
     else held.delete(id);
     setPaused?.(id, holds);
   };
+  // `abort` waits for the write under way, and a peer that does not read never lets it end.
+  const reset = (id: number, code: number): unknown => {
+    core?.resetStream?.(id, code);
+    return new WebTransportError(`reset with ${code}`, { source: 'stream', streamErrorCode: code });
+  };
   const streams = new TransformStream<LibraryStream, EngineStream>({
     transform: ({ readable, writable }, controller) => {
       const id = readable.streamId;
-      controller.enqueue({ readable, writable, hold: (holds) => hold(id, holds) });
+      controller.enqueue({
+        readable,
+        writable,
+        hold: (holds) => hold(id, holds),
+        reset: (code) => reset(id, code),
+      });
     },
   });
   let writer: WritableStreamDefaultWriter<Uint8Array> | undefined;

@@ -1,4 +1,4 @@
-/** One WebTransport session: the doorkeeper is asked, the first stream becomes the wire, everything else is refused. */
+/** One WebTransport session: the doorkeeper is asked, the first stream becomes the wire, others its data streams; the rest is refused. */
 import type { Visit } from '../../src/interfaces/doorkeeper.ts';
 import type { PeerInfo, Wire, WireEvents } from '../../src/interfaces/transport.ts';
 import { EVICTED } from '../arrival.ts';
@@ -6,7 +6,7 @@ import type { OnError } from '../listen-url.ts';
 import type { EngineSession, EngineStream } from './engine.ts';
 import { CLOSE_ABORTED, WebTransportWire } from './webtransport-wire.ts';
 
-/** Streams and datagrams that MQTT has no use for; a client that goes on has lost its way. */
+/** Streams and datagrams that there is no use for; a client that goes on has lost its way. */
 const REFUSALS_MAX = 16;
 /** MQTT 5 reason code Protocol Error (2.4), as the close code of a session. */
 const CLOSE_PROTOCOL_ERROR = 0x82;
@@ -29,6 +29,7 @@ export class WebTransportSession {
   readonly #peer: PeerInfo;
   readonly #onError: OnError | undefined;
   #wire: WebTransportWire | undefined;
+  readonly #data: Set<WebTransportWire>;
   #visit: Visit | undefined;
   #refusals: number;
   #closing: boolean;
@@ -40,6 +41,7 @@ export class WebTransportSession {
     this.#peer = peer;
     this.#onError = onError;
     this.#wire = undefined;
+    this.#data = new Set();
     this.#visit = undefined;
     this.#refusals = 0;
     this.#closing = false;
@@ -69,7 +71,7 @@ export class WebTransportSession {
     const { bidirectional, unidirectional, datagrams } = this.#session;
     void this.#each(bidirectional, (stream) => {
       if (this.#wire === undefined) this.#open(stream, visit, accept);
-      else this.#refuseStream(stream);
+      else this.#openData(stream, this.#wire);
     });
     void this.#each(unidirectional, (stream) => {
       stream.cancel().catch(() => {});
@@ -121,10 +123,13 @@ export class WebTransportSession {
         peer: this.#peer,
         visit,
         stream,
-        closeSession: (code) => this.close(code),
-        sessionClosed: this.#session.closed,
+        over: (code) => {
+          for (const data of this.#data) data.endWithSession();
+          this.close(code);
+        },
         onError: this.#onError,
       },
+      this.#session.closed,
       accept,
       (wire) => {
         this.#wire = wire;
@@ -132,16 +137,20 @@ export class WebTransportSession {
     );
   }
 
-  #refuseStream({ readable, writable }: EngineStream): void {
-    readable.cancel().catch(() => {});
-    writable.abort().catch(() => {});
-    this.#refuse('further streams');
+  #openData(stream: EngineStream, control: WebTransportWire): void {
+    let data: WebTransportWire | null = null;
+    const over = (): void => {
+      if (data !== null) this.#data.delete(data);
+    };
+    data = control.openData({ peer: this.#peer, stream, over, onError: this.#onError });
+    if (data === null) this.#refuse('further streams');
+    else this.#data.add(data);
   }
 
   #refuse(what: string): void {
     this.#refusals++;
     if (this.#refusals !== REFUSALS_MAX) return;
-    const problem = `it keeps sending ${what}, which carry no MQTT`;
+    const problem = `it keeps sending ${what}, which there is no use for`;
     this.#tell(problem);
     // First the session, which keeps its code.
     this.close(CLOSE_PROTOCOL_ERROR);

@@ -1,7 +1,7 @@
-/** One MQTT connection: the first bidirectional stream of a WebTransport session. */
+/** One bidirectional stream of a WebTransport session: the first is the MQTT connection, others are its data streams. */
 import type { Visit } from '../../src/interfaces/doorkeeper.ts';
 import type { PeerInfo, Wire, WireEvents } from '../../src/interfaces/transport.ts';
-import { END_TIMEOUT_MS } from '../../src/limits.ts';
+import { END_TIMEOUT_MS, STREAM_REFUSED } from '../../src/limits.ts';
 import type { OnError } from '../listen-url.ts';
 import { asError } from '../socket-wire.ts';
 import type { CloseInfo, EngineStream } from './engine.ts';
@@ -18,24 +18,24 @@ const NO_EVENTS: WireEvents = { data() {}, drain() {}, closed() {} };
 
 export interface WireParts {
   readonly peer: PeerInfo;
-  readonly visit: Visit;
+  /** Undefined: it is a data stream. */
+  readonly visit: Visit | undefined;
   readonly stream: EngineStream;
-  /** Closes the session with this code. */
-  readonly closeSession: (code: number) => void;
-  /** That of the session. */
-  readonly sessionClosed: Promise<CloseInfo>;
+  /** The stream is over, and the core is about to hear of it; `code`: why, for the session that ends with it. */
+  readonly over: (code: number) => void;
   readonly onError: OnError | undefined;
 }
 
 export class WebTransportWire implements Wire {
   readonly peer: PeerInfo;
-  readonly visit: Visit;
+  readonly visit?: Visit;
   /** Bytes went one way or the other since this was last set to false. */
   isActive: boolean;
   readonly #stream: EngineStream;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
-  readonly #closeSession: (code: number) => void;
+  readonly #isData: boolean;
+  readonly #tellOver: (code: number) => void;
   readonly #onError: OnError | undefined;
   #events: WireEvents;
   /** The core has neither ended it nor heard of its end. */
@@ -55,14 +55,15 @@ export class WebTransportWire implements Wire {
   #endTimer: NodeJS.Timeout | undefined;
   #endCode: number;
 
-  private constructor({ peer, visit, stream, closeSession, onError }: WireParts) {
+  private constructor({ peer, visit, stream, over, onError }: WireParts) {
     this.peer = peer;
-    this.visit = visit;
+    if (visit !== undefined) this.visit = visit;
     this.isActive = true;
     this.#stream = stream;
     this.#reader = stream.readable.getReader();
     this.#writer = stream.writable.getWriter();
-    this.#closeSession = closeSession;
+    this.#isData = visit === undefined;
+    this.#tellOver = over;
     this.#onError = onError;
     this.#events = NO_EVENTS;
     this.#live = true;
@@ -78,27 +79,50 @@ export class WebTransportWire implements Wire {
     this.#endCode = 0;
   }
 
-  /** Hands a stream to the core. Never throws: what `accept` throws goes to `onError` and ends the session. */
+  /**
+   * Hands the first stream to the core. Never throws: what `accept` throws goes to `onError` and ends the session.
+   * @param sessionClosed that of the session
+   */
   static open(
     parts: WireParts,
+    sessionClosed: Promise<CloseInfo>,
     accept: (wire: Wire) => WireEvents,
     became: (wire: WebTransportWire) => void,
   ): void {
     const wire = new WebTransportWire(parts);
     became(wire);
-    parts.sessionClosed.then(
+    sessionClosed.then(
       ({ closeCode }) => wire.#sessionClosed(closeCode),
       (error) => wire.#over(asError(error)),
     );
+    wire.#begin(accept);
+  }
+
+  /** Hands a further stream to the core, who may not want it: null, and the stream is reset. Never throws. */
+  openData(parts: Omit<WireParts, 'visit'>): WebTransportWire | null {
+    const wire = new WebTransportWire({ ...parts, visit: undefined });
+    const accept = (further: Wire) => (this.#live ? this.#events.stream?.(further) : null) ?? null;
+    return wire.#begin(accept) ? wire : null;
+  }
+
+  #begin(accept: (wire: Wire) => WireEvents | null): boolean {
     // Also when nothing is being written: the client may refuse to hear more.
-    wire.#writer.closed.catch((error) => wire.#broke(error));
+    this.#writer.closed.catch((error) => this.#broke(error));
     try {
-      wire.#events = accept(wire);
+      const events = accept(this);
+      if (events === null) {
+        this.#closedRaised = true;
+        this.#live = false;
+        this.#reset(STREAM_REFUSED);
+        return false;
+      }
+      this.#events = events;
     } catch (error) {
-      wire.#fail(error);
-      return;
+      this.#fail(error);
+      return true;
     }
-    wire.#read();
+    this.#read();
+    return true;
   }
 
   write(bytes: Uint8Array): boolean {
@@ -136,8 +160,14 @@ export class WebTransportWire implements Wire {
     this.#live = false;
     this.#endCode = reasonCode;
     this.#waiting = undefined;
+    if (this.#isData && reasonCode !== 0) {
+      this.#reset(reasonCode);
+      queueMicrotask(() => this.#over());
+      return;
+    }
     this.#stream.hold(false);
     // To close the session now would lose what the client has not acknowledged yet. It closes its half when it has read ours.
+    // A data stream is done with when ours has been handed over.
     this.#writer.close().catch(() => {});
     this.#endTimer = setTimeout(() => this.#over(), END_TIMEOUT_MS);
     this.#read();
@@ -146,12 +176,24 @@ export class WebTransportWire implements Wire {
   abort(error?: Error): void {
     if (this.#closedRaised) return;
     this.#live = false;
-    this.#error = error;
+    this.#error ??= error;
     this.#endCode = CLOSE_ABORTED;
     this.#waiting = undefined;
-    this.#writer.abort().catch(() => {});
+    if (this.#isData) this.#reset(CLOSE_ABORTED);
+    else this.#writer.abort().catch(() => {});
     // Not from within a call of the core.
     queueMicrotask(() => this.#over(error));
+  }
+
+  /** The session is over, and with it this data stream. */
+  endWithSession(): void {
+    this.#over();
+  }
+
+  #reset(code: number): void {
+    const reason = this.#stream.reset(code);
+    this.#writer.abort(reason).catch(() => {});
+    this.#reader.cancel(reason).catch(() => {});
   }
 
   #read(): void {
@@ -219,7 +261,14 @@ export class WebTransportWire implements Wire {
   #broke(error: unknown): void {
     if (this.#isSessionClosed) this.#over();
     // Else the session tells by itself, and better.
-    else if ((error as { source?: unknown } | undefined)?.source !== 'session') this.#over(asError(error));
+    else if ((error as { source?: unknown } | undefined)?.source !== 'session')
+      this.#brokeOff(asError(error));
+  }
+
+  #brokeOff(error: Error): void {
+    // The other direction of a data stream is of no use either; that of the first ends with the session.
+    if (this.#isData && !this.#closedRaised) this.#reset(CLOSE_ABORTED);
+    this.#over(error);
   }
 
   #sessionClosed(code: number): void {
@@ -238,7 +287,7 @@ export class WebTransportWire implements Wire {
     this.#live = false;
     this.#waiting = undefined;
     clearTimeout(this.#endTimer);
-    this.#closeSession(reason !== undefined && this.#endCode === 0 ? CLOSE_ABORTED : this.#endCode);
+    this.#tellOver(reason !== undefined && this.#endCode === 0 ? CLOSE_ABORTED : this.#endCode);
     this.#reader.cancel().catch(() => {});
     try {
       this.#events.closed(reason);
