@@ -10,7 +10,7 @@ import { pathOf } from '../tools/apt.ts';
 import { needs, skipUnless } from '../tools/needs.ts';
 import { Certificates } from '../transports/certificates.ts';
 
-const SOURCE = path.join(import.meta.dirname, 'quic-go', 'main.go');
+const SOURCES = ['main.go', 'multi.go'].map((file) => path.join(import.meta.dirname, 'quic-go', file));
 /** Where Debian puts the sources of Go packages. */
 const GOPATH = '/usr/share/gocode';
 const PACKAGE = 'github.com/lucas-clemente/quic-go';
@@ -38,7 +38,7 @@ describe('A client on quic-go', { skip: needs('go') || QUIC_GO }, () => {
       GOCACHE: path.join(directory, 'cache'),
       GOFLAGS: '',
     };
-    const built = await run(pathOf('go')!, ['build', '-o', program, SOURCE], BUILD_MS, env);
+    const built = await run(pathOf('go')!, ['build', '-o', program, ...SOURCES], BUILD_MS, env);
     assert.equal(built.code, 0, built.output);
     broker = await startChildBroker({ doors: ['quic://127.0.0.1:0'] });
   });
@@ -56,7 +56,8 @@ describe('A client on quic-go', { skip: needs('go') || QUIC_GO }, () => {
     const { code, output } = await client('-count', '100');
     assert.equal(code, 0, output);
     assert.match(output, /^connected mqtt$/m);
-    for (const qos of [0, 1, 2]) assert.match(output, new RegExp(`^QoS ${qos}: 100 messages`, 'm'));
+    for (const qos of [0, 1, 2])
+      assert.match(output, new RegExp(`^quic-go/${qos} QoS ${qos}: 100 messages`, 'm'));
     assert.match(output, /^done$/m);
   });
 
@@ -77,11 +78,25 @@ describe('A client on quic-go', { skip: needs('go') || QUIC_GO }, () => {
     assert.match(output, /transport error 0x12a remote false.*elsewhere\.example/);
   });
 
-  test('has further streams refused, and goes on with the first', async () => {
-    const { code, output } = await client('-streams');
+  test('has unidirectional streams refused, and goes on with the first', async () => {
+    const { code, output } = await client('-uni');
     assert.equal(code, 0, output);
-    assert.match(output, /second stream: stream 4 canceled with error code 131/);
     assert.match(output, /unidirectional stream: stream 2 canceled with error code 131/);
+    assert.match(output, /^done$/m);
+  });
+
+  test('publishes and subscribes with QoS 0, 1 and 2 on ten data streams, comes back, and is taken over', async () => {
+    const { code, output } = await client('-multi', '-count', '20');
+    assert.equal(code, 0, output + broker.output());
+    assert.match(output, /^10 data streams$/m);
+    for (let stream = 0; stream <= 10; stream++)
+      for (const qos of [0, 1, 2])
+        assert.match(output, new RegExp(`^multi/${stream} QoS ${qos}: 20 messages`, 'm'));
+    for (const reset of ['c0 00: reset with 0x82', 'e0 00: reset with 0x82', '36 02 00 00: reset with 0x81'])
+      assert.match(output, new RegExp(`^${reset}$`, 'm'));
+    assert.match(output, /^30 ff ff ff 7f: reset with 0x95$/m);
+    assert.match(output, /^taken over: .+, .+$/m);
+    assert.match(output, /^control stream lost: application error 1$/m);
     assert.match(output, /^done$/m);
   });
 

@@ -1,5 +1,5 @@
 // An MQTT 3.1.1 client over QUIC on quic-go, which shares no code with the broker's engine: says CONNECT on the first bidirectional stream,
-// subscribes, publishes with QoS 0, 1 and 2 to itself, and prints what it got, a line each.
+// subscribes, publishes with QoS 0, 1 and 2 to itself, and prints what it got, a line each. With -multi it does so on data streams (multi.go).
 //
 // It is built with GOPATH=/usr/share/gocode and GO111MODULE=off against Debian's golang-github-lucas-clemente-quic-go-dev.
 package main
@@ -41,7 +41,8 @@ var (
 	name     = flag.String("name", "localhost", "name the server's certificate must have")
 	payload  = flag.Int("payload", 5, "bytes of each message")
 	count    = flag.Int("count", 1, "messages of each QoS")
-	streams  = flag.Bool("streams", false, "also open other streams, which are to be refused")
+	uni      = flag.Bool("uni", false, "also open a unidirectional stream, which is to be refused")
+	multi    = flag.Bool("multi", false, "use data streams, come back, and be taken over")
 	early    = flag.Bool("early", false, "come back with the session of a first connection, and send CONNECT in early data")
 	timeouts = flag.Duration("timeout", 15*time.Second, "for all of it")
 )
@@ -93,6 +94,9 @@ func run(ctx context.Context) error {
 	if *early {
 		return runEarly(ctx, config)
 	}
+	if *multi {
+		return runMulti(ctx, config)
+	}
 	connection, err := quic.DialAddrContext(ctx, *address, config, &quic.Config{MaxIdleTimeout: time.Minute})
 	if err != nil {
 		return err
@@ -108,8 +112,8 @@ func run(ctx context.Context) error {
 	if err := talk(stream); err != nil {
 		return err
 	}
-	if *streams {
-		if err := others(ctx, connection); err != nil {
+	if *uni {
+		if err := unidirectional(ctx, connection); err != nil {
 			return err
 		}
 	}
@@ -158,14 +162,7 @@ func runEarly(ctx context.Context, config *tls.Config) error {
 	return nil
 }
 
-func others(ctx context.Context, connection quic.Connection) error {
-	stream, err := connection.OpenStreamSync(ctx)
-	if err != nil {
-		return err
-	}
-	stream.Write([]byte("hello"))
-	_, err = io.ReadAll(stream)
-	fmt.Printf("second stream: %v\n", err)
+func unidirectional(ctx context.Context, connection quic.Connection) error {
 	oneWay, err := connection.OpenUniStreamSync(ctx)
 	if err != nil {
 		return err
@@ -196,7 +193,7 @@ func talk(stream io.ReadWriter) error {
 		return fmt.Errorf("SUBACK expected, not %#x %v", kind, err)
 	}
 	for qos := byte(0); qos < 3; qos++ {
-		if err := exchange(stream, qos); err != nil {
+		if err := exchange(stream, fmt.Sprintf("quic-go/%d", qos), qos); err != nil {
 			return err
 		}
 	}
@@ -204,10 +201,10 @@ func talk(stream io.ReadWriter) error {
 }
 
 // Publishes `count` messages to itself, one behind the other, until they have come back and all acknowledgements are there.
-func exchange(stream io.ReadWriter, qos byte) error {
+func exchange(stream io.ReadWriter, topic string, qos byte) error {
 	for n := 0; n < *count; n++ {
 		id := uint16(n%60000) + 1
-		body := []byte(fmt.Sprintf("\x00\x09quic-go/%d", qos))
+		body := append([]byte{0, byte(len(topic))}, topic...)
 		if qos > 0 {
 			body = binary.BigEndian.AppendUint16(body, id)
 		}
@@ -215,16 +212,16 @@ func exchange(stream io.ReadWriter, qos byte) error {
 		if _, err := stream.Write(packet(publish|qos<<1, body)); err != nil {
 			return err
 		}
-		if err := settle(stream, qos); err != nil {
+		if err := settle(stream, topic, qos); err != nil {
 			return err
 		}
 	}
-	fmt.Printf("QoS %d: %d messages of %d bytes\n", qos, *count, *payload)
+	fmt.Printf("%s QoS %d: %d messages of %d bytes\n", topic, qos, *count, *payload)
 	return nil
 }
 
 // Reads until the message is back, acknowledged both ways.
-func settle(stream io.ReadWriter, qos byte) error {
+func settle(stream io.ReadWriter, topic string, qos byte) error {
 	isBack, isDone := false, qos == 0
 	for !isBack || !isDone {
 		kind, body, err := read(stream)
@@ -237,9 +234,13 @@ func settle(stream io.ReadWriter, qos byte) error {
 			if kind>>1&3 != qos {
 				return fmt.Errorf("QoS %d expected, not %d", qos, kind>>1&3)
 			}
-			id, head := []byte{}, 11
+			head := 2 + len(topic)
+			if string(body[2:head]) != topic {
+				return fmt.Errorf("topic %s expected, not % x", topic, body[:head])
+			}
+			id := []byte{}
 			if qos > 0 {
-				id, head = body[11:13], 13
+				id, head = body[head:head+2], head+2
 			}
 			if len(body)-head != *payload {
 				return fmt.Errorf("%d bytes expected, not %d", *payload, len(body)-head)
