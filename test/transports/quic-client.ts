@@ -15,6 +15,8 @@ export const quiche: Quiche = loadQuiche('quic://client');
 
 const HOST = '127.0.0.1';
 const WINDOW_BYTES = 1 << 20;
+/** Larger, so that a stream that is not read does not stop the others. */
+const CONNECTION_WINDOW_BYTES = 4 * WINDOW_BYTES;
 const NONE = Buffer.alloc(0);
 
 export interface QuicDial {
@@ -243,10 +245,10 @@ export class QuicClient implements RawClient {
     );
     config.setApplicationProtos([...protocols]);
     config.setMaxIdleTimeout(30_000);
-    config.setInitialMaxData(WINDOW_BYTES);
+    config.setInitialMaxData(CONNECTION_WINDOW_BYTES);
     config.setInitialMaxStreamDataBidiLocal(WINDOW_BYTES);
     config.setMaxStreamWindow(WINDOW_BYTES);
-    config.setMaxConnectionWindow(WINDOW_BYTES);
+    config.setMaxConnectionWindow(CONNECTION_WINDOW_BYTES);
     if (options.earlyData === true) config.enableEarlyData();
     const local = { host: HOST, port: socket.address().port };
     const native = quiche.Connection.connect(

@@ -242,15 +242,16 @@ export class QuicConnection implements WireStream {
 
   #streams(): void {
     const readable = [...this.#native.readable()];
-    if (readable.includes(CONTROL_STREAM)) this.#readControl();
     for (const stream of readable) {
       if (stream === CONTROL_STREAM) continue;
       if ((stream & UNIDIRECTIONAL) !== 0) resetStream(this.#engine, stream, STREAM_UNKNOWN);
       // Before the first stream is there, the others wait in the engine.
       else this.#data?.readable(stream);
     }
-    this.#wire?.roomAgain();
+    // First, so that a goodbye on the control stream overtakes nothing that came with it.
     this.#data?.turn();
+    if (readable.includes(CONTROL_STREAM)) this.#readControl();
+    this.#wire?.roomAgain();
   }
 
   #readControl(): void {
