@@ -288,6 +288,11 @@ export class TestClient {
     this.#wire.end();
   }
 
+  /** Breaks this stream off. */
+  breakOff(): void {
+    this.#wire.abort();
+  }
+
   /** Leaves politely. */
   async disconnect(reasonCode = 0, properties: Properties = {}): Promise<void> {
     this.send(disconnect(reasonCode, properties));
