@@ -9,7 +9,10 @@ import { RecordedLog } from '../support/recorded-log.ts';
 import { settle, type TestClient } from '../support/test-client.ts';
 
 const SEEDS = [11, 12, 13, 14, 15, 16];
-const STEPS = 150;
+const STEPS = 200;
+/** From here on the client does not come back, so that nothing is sent again but for streams that end. */
+const LAST_RECONNECT_STEP = 50;
+const WINDOW = 3;
 const TOPICS = ['t/0', 't/1', 't/2'];
 const STREAMS_MAX = 4;
 
@@ -33,7 +36,7 @@ class Wanderer {
 
   async connect(): Promise<void> {
     const version = this.#version;
-    const properties = version === 5 ? { sessionExpiryInterval: 1_000, receiveMaximum: 8 } : {};
+    const properties = version === 5 ? { sessionExpiryInterval: 1_000, receiveMaximum: WINDOW } : {};
     const options = { clientId: 'wanderer', cleanStart: false, version, properties };
     this.#control = await this.#broker.connect(options);
     this.#streams = [];
@@ -46,7 +49,7 @@ class Wanderer {
     await this.#control.subscribe(TOPICS.map((filter) => ({ filter, qos: 2 })));
   }
 
-  async step(): Promise<void> {
+  async step(mayReconnect: boolean): Promise<void> {
     const random = this.#random;
     const stream = this.#streams.length === 0 ? null : random.pick(this.#streams);
     switch (random.below(10)) {
@@ -61,13 +64,14 @@ class Wanderer {
         if (stream !== null) this.#leave(stream, () => stream.breakOff());
         break;
       case 4:
+      case 5:
         stream?.stall();
         break;
-      case 5:
+      case 6:
         stream?.read();
         break;
-      case 6:
       case 7:
+      case 8:
         if (stream !== null) {
           stream.read();
           await this.#listen(stream);
@@ -75,7 +79,7 @@ class Wanderer {
         }
         break;
       default:
-        if (random.chance(6)) {
+        if (mayReconnect && random.chance(6)) {
           await this.#control.drop();
           await this.connect();
         }
@@ -145,7 +149,13 @@ for (const seed of SEEDS)
         sent.set(text, qos);
         await sender.publish(random.pick(TOPICS), text, { qos });
       }
-      await client.step();
+      await client.step(step < LAST_RECONNECT_STEP);
+    }
+    await client.finish();
+    // The window is whole again.
+    for (let count = 0; count < WINDOW + 1; count++) {
+      sent.set(`${sent.size}`, 1);
+      await sender.publish(TOPICS[0], `${sent.size - 1}`, { qos: 1 });
     }
     await client.finish();
     const lost = [...sent].filter(([text, qos]) => qos > 0 && !client.got.has(text));

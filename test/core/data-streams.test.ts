@@ -242,6 +242,9 @@ test('subscriptions of a stream that ends are served on the control stream, and 
   await one.subscribe(['a', 'b', '$share/g/s'].map((filter) => ({ filter, qos: 2 })));
   await two.subscribe('two', 1);
   const sender = await broker.connect();
+  await sender.publish('kept', 'zero', { qos: 1, retain: true });
+  await one.subscribe('kept', 1);
+  const zero = await one.receive('kept', 'zero', { qos: 1, retain: true });
   await sender.publish('a', 'one', { qos: 1 });
   await sender.publish('b', 'two', { qos: 2 });
   await sender.publish('two', 'kept', { qos: 1 });
@@ -256,6 +259,7 @@ test('subscriptions of a stream that ends are served on the control stream, and 
   one.endStream();
   await client.expect('PUBREL', { packetId });
   client.send(pubcomp(packetId));
+  await client.receiveAndAck('kept', 'zero', { dup: true, retain: true, packetId: zero.packetId });
   await client.receiveAndAck('a', 'one', { dup: true, packetId: first.packetId });
   await client.receiveAndAck('b', 'two', { dup: true, packetId: second.packetId });
   for (const topic of ['a', 'b', 's']) {
