@@ -40,7 +40,7 @@ export class DataStream extends PacketStream implements WireEvents {
     this.id = id;
     this.#streams = streams;
     this.#outBytesMax = outBytesMax;
-    if (connection.opened) this.watchInput();
+    if (connection.opened) this.watchInput(streams.mayListen);
     else {
       this.inputPaused = true;
       this.framer.stop();
@@ -121,14 +121,15 @@ export class DataStream extends PacketStream implements WireEvents {
     return !this.isOver;
   }
 
-  /** Stops and resumes input: for what its client does not read of this stream, or for what stops the whole connection. */
-  watchInput(): void {
-    const { connection } = this;
-    if (this.isOver || !connection.opened || connection.state !== 'connected') return;
-    const open =
-      this.out.waitingBytes <= this.#outBytesMax && !this.#streams.isFull(0) && !connection.isHeldBack;
+  /**
+   * Stops and resumes input: for what its client does not read of this stream, or, unless `mayListen`, for what stops all of them. True: it
+   * had kept bytes, and handled them, so that all streams were looked at again.
+   */
+  watchInput(mayListen: boolean): boolean {
+    if (this.isOver) return false;
+    const open = mayListen && this.out.waitingBytes <= this.#outBytesMax;
     this.listen(open);
-    if (!open || !this.framer.stopped) return;
+    if (!open || !this.framer.stopped) return false;
     const { statistics } = this.broker;
     const published = statistics.publishReceived;
     try {
@@ -138,6 +139,7 @@ export class DataStream extends PacketStream implements WireEvents {
     }
     // Its bytes were counted when they came.
     this.#chunkRead(published, 0);
+    return true;
   }
 
   roomAgain(): void {

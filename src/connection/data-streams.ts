@@ -94,8 +94,15 @@ export class DataStreams {
     for (const stream of this.#byId.values()) stream.releaseDurable();
   }
 
+  /** False: a rate, the store, or what the client does not read stops the input of all of them, or the CONNACK has not left. */
+  get mayListen(): boolean {
+    const { opened, state, isHeldBack } = this.#connection;
+    return opened && state === 'connected' && !isHeldBack && !this.isFull(0);
+  }
+
   watchInput(): void {
-    for (const stream of this.#byId.values()) stream.watchInput();
+    const { mayListen } = this;
+    for (const stream of this.#byId.values()) if (stream.watchInput(mayListen)) return;
   }
 
   sweep(nowMs: number, silentMs: number): void {
