@@ -13,10 +13,13 @@ function resetCode(stream: Peer): number | undefined {
   return (stream.raw as RawStream).resetCode;
 }
 
+/** `together`: one that is not read may hold up the others. */
+export type Streams = 'none' | 'apart' | 'together';
+
 /** Registers the tests. */
-export function furtherStreamTests(current: () => Stage): void {
+export function furtherStreamTests(current: () => Stage, streams: Streams): void {
   carriageTests(current);
-  pressureTests(current);
+  if (streams === 'apart') pressureTests(current);
   endingTests(current);
   connectionEndTests(current);
 }

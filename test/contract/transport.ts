@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { assertSame, type Core, type OpenDoor, type Peer, pattern, pour, Stage } from './transport-stage.ts';
-import { furtherStreamTests } from './transport-streams.ts';
+import { furtherStreamTests, type Streams } from './transport-streams.ts';
 
 export type { Door, RawClient, RawStream } from './transport-stage.ts';
 
@@ -12,7 +12,7 @@ const FLOOD_BYTES = 24 << 20;
 const MEGABYTE = 1 << 20;
 
 /** Registers the contract's tests for a door. `streams`: its connections can have further streams. */
-export function transportContract(name: string, open: OpenDoor, streams = false): void {
+export function transportContract(name: string, open: OpenDoor, streams: Streams = 'none'): void {
   describe(`${name} keeps the transport contract`, () => {
     let stage: Stage;
     beforeEach(async () => {
@@ -35,7 +35,7 @@ export function transportContract(name: string, open: OpenDoor, streams = false)
     faultTests(() => stage);
     closeTests(() => stage);
     doorkeeperTests(() => stage);
-    if (streams) furtherStreamTests(() => stage);
+    if (streams !== 'none') furtherStreamTests(() => stage, streams);
   });
 }
 

@@ -13,6 +13,7 @@ import { loadEngine, missingEngine, type ServeOptions } from '../../transports/w
 import { engineOver, nativePart, type ServerClass } from '../../transports/webtransport/fails-components.ts';
 import { WebTransportTransport } from '../../transports/webtransport.ts';
 import { transportContract } from '../contract/transport.ts';
+import type { OpenDoor } from '../contract/transport-stage.ts';
 import { Certificates } from './certificates.ts';
 import { openTcpSession, tcpSessionClient } from './fails-components-client.ts';
 import { StreamClient } from './webtransport-client.ts';
@@ -42,13 +43,15 @@ class TcpServer extends Http2Server {
 const engine = engineOver(TcpServer as unknown as ServerClass);
 const load = async () => engine;
 
-transportContract('fails-components', (onError, doorkeeper) => ({
+const openDoor: OpenDoor = (onError, doorkeeper) => ({
   // The package's client sends a host name where an origin belongs.
   transport: new WebTransportTransport({ url, tls, load, origins: ['*'], onError, doorkeeper }),
   secure: true,
   abortIsError: true,
   dial: (address) => tcpSessionClient(address.url, tls.cert),
-}));
+});
+// All streams of a session share one of HTTP/2.
+transportContract('fails-components', openDoor, 'together');
 
 const idle: WireEvents = { data() {}, drain() {}, closed() {} };
 

@@ -33,7 +33,7 @@ const open: OpenDoor = (onError, doorkeeper) => {
     dial: async () => rawClient(transport.connect()),
   };
 };
-transportContract('memory', open, true);
+transportContract('memory', open, 'apart');
 
 describe('the memory door', () => {
   it('delivers within the call, and lets the core finish before the next event', async () => {

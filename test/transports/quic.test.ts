@@ -43,4 +43,4 @@ const open: OpenDoor = (onError, doorkeeper) => ({
     return client;
   },
 });
-transportContract('quic', open, true);
+transportContract('quic', open, 'apart');

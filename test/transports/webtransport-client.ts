@@ -89,9 +89,11 @@ export class StreamClient implements RawStream {
     this.#onClosed();
   }
 
-  #reset(error: { streamErrorCode?: number | null } | undefined): void {
+  #reset(error: { streamErrorCode?: number | null; message?: string } | undefined): void {
     if (!this.#isFurther) return;
-    this.resetCode ??= error?.streamErrorCode ?? undefined;
+    // One of the libraries tells it in words only.
+    const told = /with code:(\d+)$/.exec(error?.message ?? '')?.[1];
+    this.resetCode ??= error?.streamErrorCode ?? (told === undefined ? undefined : Number(told));
     this.#closed();
   }
 

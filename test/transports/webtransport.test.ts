@@ -25,7 +25,7 @@ const openDoor: OpenDoor = (onError, doorkeeper) => ({
   abortIsError: true,
   dial: (address) => webTransportClient(address.url, tls.cert),
 });
-transportContract('webtransport', openDoor, true);
+transportContract('webtransport', openDoor, 'apart');
 
 const idle: WireEvents = { data() {}, drain() {}, closed() {} };
 

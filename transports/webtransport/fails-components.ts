@@ -234,7 +234,7 @@ function adaptStream(stream: LibraryStream, session: LibrarySession): EngineStre
     else start();
   };
   const reset = (code: number): unknown => {
-    // It looks for the code where errors of Node have theirs.
+    // It looks for the code where errors of Node have theirs. A write that the client does not take delays it.
     return Object.assign(new Error(`reset with ${code}`), { code });
   };
   return { readable, writable, hold, reset };
