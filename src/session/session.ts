@@ -297,13 +297,30 @@ export class Session {
       this.#inbound.add(packetId);
     }
     const unacknowledged: Delivery[] = [];
+    const taken = new Set<number>();
     for (const each of inFlight) {
       const delivery = deliveryOf(each);
+      if (taken.has(delivery.packetId)) this.#unsend(delivery);
+      else taken.add(delivery.packetId);
       if (delivery.released) this.#inflight.restore(delivery.packetId, delivery, Stage.PUBCOMP);
       else unacknowledged.push(delivery);
     }
     this.#queue.restore(queue);
     this.#queue.unshiftAll(unacknowledged);
+  }
+
+  /** Another message has its packet identifier, as no store of ours should say: it is sent as if for the first time. */
+  #unsend(delivery: Delivery): void {
+    const { clientId, owner: username } = this;
+    const { packetId, message } = delivery;
+    this.#context.log.error('session.packet_id_twice', {
+      clientId,
+      username,
+      packetId,
+      topic: message.topic,
+    });
+    delivery.packetId = 0;
+    delivery.released = false;
   }
 
   /** The session is over. Returns what waited for it in memory and was not acknowledged; the rest is counted as dropped. */
