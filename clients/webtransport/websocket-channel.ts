@@ -10,7 +10,10 @@ export interface WebSocketLike {
   readonly readyState: number;
   send(bytes: Uint8Array<ArrayBuffer>): void;
   close(code?: number): void;
-  addEventListener(type: string, listener: (event: never) => void): void;
+  onopen: (() => void) | null;
+  onmessage: ((event: never) => void) | null;
+  onclose: ((event: never) => void) | null;
+  onerror: ((event: never) => void) | null;
 }
 
 const OPEN = 1;
@@ -33,16 +36,16 @@ export async function openWebSocket(
   const remedy = 'Is the broker there, is its certificate trusted, and may this page connect (origins)?';
   const failed = (what: string) => new TransportError(`WebSocket to ${url}: ${what}. ${remedy}`);
   if (signal.aborted) throw failed('given up');
-  const socket = new WebSocket(url, 'mqtt');
-  const channel = new WebSocketChannel(socket);
-  const opened = new Promise<void>((resolve, reject) => {
-    socket.addEventListener('open', () => resolve());
-    // What failed is kept from pages.
-    socket.addEventListener('close', () => reject(failed('it could not be opened')));
+  const channel = new WebSocketChannel(new WebSocket(url, 'mqtt'));
+  const aborted = new Promise<never>((_resolve, reject) => {
     signal.addEventListener('abort', () => reject(failed('given up')));
   });
+  // Why it failed is kept from pages.
+  const opened = channel.opened.then((isOpen) => {
+    if (!isOpen) throw failed('it could not be opened');
+  });
   try {
-    await opened;
+    await Promise.race([opened, aborted]);
     return channel;
   } catch (error) {
     channel.close();
@@ -52,6 +55,8 @@ export async function openWebSocket(
 
 /** Nothing can hold back what a WebSocket receives: it waits here. The broker's own bound is Receive Maximum. */
 class WebSocketChannel implements Channel {
+  /** Resolves to whether it has come up. */
+  readonly opened: Promise<boolean>;
   readonly #socket: WebSocketLike;
   readonly #received: Uint8Array[] = [];
   /** Null: in order; undefined: still open. */
@@ -61,17 +66,28 @@ class WebSocketChannel implements Channel {
   constructor(socket: WebSocketLike) {
     this.#socket = socket;
     socket.binaryType = 'arraybuffer';
-    socket.addEventListener('message', ({ data }: { data: unknown }) => {
-      if (data instanceof ArrayBuffer) this.#received.push(new Uint8Array(data));
-      else this.#end ??= new Error('the broker sent a text message, which MQTT does not know');
-      this.#wake();
+    this.opened = new Promise((resolve) => {
+      socket.onopen = () => resolve(true);
+      socket.onclose = ({ code, wasClean }: { code: number; wasClean: boolean }) => {
+        resolve(false);
+        this.#ended(wasClean ? null : new Error(`the WebSocket was lost (${code})`));
+      };
     });
-    socket.addEventListener('close', ({ code, wasClean }: { code: number; wasClean: boolean }) => {
-      if (this.#end === undefined)
-        this.#end = wasClean ? null : new Error(`the WebSocket was lost (${code})`);
+    socket.onmessage = ({ data }: { data: unknown }) => {
+      if (!(data instanceof ArrayBuffer)) {
+        this.#ended(new Error('the broker sent a text message, which MQTT does not know'));
+        return;
+      }
+      this.#received.push(new Uint8Array(data));
       this.#wake();
-    });
-    socket.addEventListener('error', () => {});
+    };
+    // `close` follows; some classes throw what nobody listens for.
+    socket.onerror = () => {};
+  }
+
+  #ended(how: Error | null): void {
+    if (this.#end === undefined) this.#end = how;
+    this.#wake();
   }
 
   async read(): Promise<Uint8Array | null> {
