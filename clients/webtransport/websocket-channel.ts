@@ -10,7 +10,7 @@ export interface WebSocketLike {
   readonly readyState: number;
   send(bytes: Uint8Array<ArrayBuffer>): void;
   close(code?: number): void;
-  onopen: (() => void) | null;
+  onopen: ((event: never) => void) | null;
   onmessage: ((event: never) => void) | null;
   onclose: ((event: never) => void) | null;
   onerror: ((event: never) => void) | null;
