@@ -63,7 +63,6 @@ function connected() {
   show(transport, `Connected over ${NAMES[transport]}`);
   clearInterval(pingTimer);
   pingTimer = setInterval(ping, PING_MS);
-  ping();
 }
 
 function ping() {
@@ -98,7 +97,7 @@ function show(state, text) {
 function showTransport(transport, reason) {
   document.body.dataset.transport = transport;
   byId('transport').textContent = NAMES[transport];
-  byId('reason').textContent = reason?.message ?? 'PINGREQ to PINGRESP, once a second.';
+  byId('reason').textContent = reason?.message ?? '';
   latenciesMs.length = 0;
 }
 
@@ -107,7 +106,9 @@ function showLatency(ms) {
   latenciesMs.push(ms);
   if (latenciesMs.length > PINGS_SHOWN) latenciesMs.shift();
   byId('latency').textContent = `${ms.toFixed(1)} ms`;
-  const most = Math.max(...latenciesMs) * 1.15;
+  const highest = Math.max(...latenciesMs);
+  byId('highest').textContent = `PINGREQ to PINGRESP, once a second; highest ${highest.toFixed(1)} ms`;
+  const most = highest * 1.15;
   const points = latenciesMs.map((value, index) => {
     const x = 300 - ((latenciesMs.length - 1 - index) * 300) / (PINGS_SHOWN - 1);
     return `${x.toFixed(1)},${(60 - (value / most) * 60).toFixed(1)}`;
@@ -120,7 +121,7 @@ function showMessage(topic, payload, { qos, retain }) {
   const rows = byId('messages');
   rows.querySelector('.empty')?.remove();
   const row = document.createElement('tr');
-  const time = new Date().toLocaleTimeString('en-GB', { hour12: false, fractionalSecondDigits: 3 });
+  const time = new Date().toISOString().slice(11, 23);
   const text = payload.toString();
   const shown =
     text.length > PAYLOAD_CHARACTERS_MAX

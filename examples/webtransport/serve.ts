@@ -60,7 +60,7 @@ export interface ExampleOptions {
 export async function serveExample({ port, certificateFile }: ExampleOptions): Promise<Server> {
   const files = new Map(Object.entries(FILES).map(([url, file]) => [url, { ...read(file) }]));
   const server = createServer((request, response) => {
-    const { pathname } = new URL(request.url ?? '/', 'http://page');
+    const pathname = (request.url ?? '').split('?', 1)[0];
     if (pathname === '/certificate-hash.json') answerHash(request, response, certificateFile);
     else answer(request, response, files.get(pathname));
   });
