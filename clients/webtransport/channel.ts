@@ -22,8 +22,8 @@ export class TransportError extends Error {
   override readonly name = 'TransportError';
 }
 
-/** What was thrown, as a sentence; some engines throw errors with an empty message. */
+/** What was thrown, to stand within a sentence; some engines throw errors with an empty message. */
 export function reasonOf(thrown: unknown): string {
   if (!(thrown instanceof Error)) return String(thrown);
-  return thrown.message === '' ? thrown.name : thrown.message;
+  return thrown.message === '' ? thrown.name : thrown.message.replace(/\.$/, '');
 }

@@ -240,7 +240,7 @@ export class MqttStream {
   }
 
   #startEndTimer(): void {
-    this.#endTimer ??= setTimeout(() => this.destroy(), END_MS);
+    if (!this.#isDestroyed) this.#endTimer ??= setTimeout(() => this.destroy(), END_MS);
   }
 
   #release(): void {

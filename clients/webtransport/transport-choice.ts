@@ -39,6 +39,8 @@ interface Attempt {
   kind: TransportKind;
   /** Why it does not take WebTransport. */
   reason: Error | undefined;
+  /** What ended it, where something did. */
+  error: Error | undefined;
   /** When the first bytes came, in ms; undefined before. */
   upAt: number | undefined;
 }
@@ -72,12 +74,16 @@ export class TransportChoice {
 
   /** Makes the stream for one connection of this client. */
   stream(client: Client): MqttStream {
-    const attempt: Attempt = { kind: 'webtransport', reason: undefined, upAt: undefined };
+    const attempt: Attempt = { kind: 'webtransport', reason: undefined, error: undefined, upAt: undefined };
     const stream: MqttStream = new MqttStream(
       (signal) => this.#open(attempt, signal),
       () => this.#up(client, stream, attempt),
     );
-    return stream.on('close', () => this.#closed(attempt));
+    return stream
+      .on('error', (error: Error) => {
+        attempt.error = error;
+      })
+      .on('close', () => this.#closed(attempt));
   }
 
   async #open(attempt: Attempt, signal: AbortSignal): Promise<Channel> {
@@ -130,9 +136,9 @@ export class TransportChoice {
     clearTimeout(this.#timer);
     if (attempt.kind !== 'webtransport' || this.#options.WebTransport === undefined) return;
     if (attempt.upAt === undefined) {
-      this.#reason ??= new TransportError(
-        `WebTransport to ${this.#options.url}: it ended before an answer came`,
-      );
+      const why = attempt.error === undefined ? '' : ` (${reasonOf(attempt.error)})`;
+      const what = `WebTransport to ${this.#options.url}: it ended before an answer came${why}`;
+      this.#reason = new TransportError(`${what}. Is the path right, and may this page connect (origins)?`);
       this.#failed();
     } else if (performance.now() - attempt.upAt >= this.#waitMs()) {
       this.#failures = 0;

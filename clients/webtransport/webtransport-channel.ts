@@ -19,7 +19,7 @@ export type WebTransportClass = new (
 
 export interface WebTransportSession {
   readonly ready: Promise<unknown>;
-  readonly closed: Promise<unknown>;
+  readonly closed: Promise<{ closeCode?: number; reason?: string }>;
   createBidirectionalStream(): Promise<{
     readonly readable: ReadableStream<Uint8Array>;
     readonly writable: WritableStream<Uint8Array>;
@@ -36,6 +36,8 @@ export interface SessionOptions {
 }
 
 const SHA256_BYTES = 32;
+/** Streams of a closed session fail; in an engine where one does not, the session's end is its end after this time. */
+const CLOSED_MS = 250;
 
 /**
  * Opens a session and waits until it is there.
@@ -93,7 +95,10 @@ export async function openStream(url: string, session: WebTransportSession): Pro
     return new WebTransportChannel(session, readable, writable);
   } catch (error) {
     closeQuietly(session);
-    throw new TransportError(`WebTransport to ${url}: the session ended at once (${reasonOf(error)})`);
+    const remedy = 'Is the path right, and may this page connect (origins)?';
+    throw new TransportError(
+      `WebTransport to ${url}: the session ended at once (${reasonOf(error)}). ${remedy}`,
+    );
   }
 }
 
@@ -110,6 +115,8 @@ class WebTransportChannel implements Channel {
   readonly #session: WebTransportSession;
   readonly #reader: ReadableStreamDefaultReader<Uint8Array>;
   readonly #writer: WritableStreamDefaultWriter<Uint8Array>;
+  /** How the session has ended. */
+  #lost: Error | null = null;
   /** Halves that have ended in order, 0 to 2. */
   #ended = 0;
 
@@ -123,11 +130,27 @@ class WebTransportChannel implements Channel {
     this.#writer = writable.getWriter();
     this.#reader.closed.catch(() => {});
     this.#writer.closed.catch(() => {});
+    void this.#watch();
+  }
+
+  async #watch(): Promise<void> {
+    const how = await this.#session.closed.then(
+      ({ closeCode, reason }) => `closed with code ${closeCode}${reason ? ` (${reason})` : ''}`,
+      (error) => `lost (${reasonOf(error)})`,
+    );
+    this.#lost = new Error(`the session was ${how}`);
+    await pause(CLOSED_MS);
+    this.#reader.cancel().catch(() => {});
   }
 
   async read(): Promise<Uint8Array | null> {
-    const { done, value } = await this.#reader.read();
+    const { done, value } = await this.#reader.read().catch(async (error) => {
+      // How the session ended says more than how its streams failed, and may come just behind.
+      if (this.#lost === null) await pause(CLOSED_MS);
+      throw this.#lost ?? error;
+    });
     if (!done) return value;
+    if (this.#lost !== null) throw this.#lost;
     this.#ended++;
     return null;
   }
@@ -154,6 +177,10 @@ class WebTransportChannel implements Channel {
     const closed = () => clearTimeout(timer);
     this.#session.closed.then(closed, closed);
   }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 async function hashesOf(source: CertificateHashes | undefined) {

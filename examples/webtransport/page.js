@@ -44,7 +44,11 @@ function open({ url, fallbackUrl, username, password }) {
   on('connect', connected);
   on('close', () => show('connecting', 'Connecting…'));
   on('message', showMessage);
-  on('error', (error) => complain(error.message));
+  on('error', async (error) => {
+    // A reason code of the broker is its last word: MQTT.js does not try again.
+    if (typeof error.code === 'number' && !opened.connected) await close();
+    complain(error.message);
+  });
   on('disconnect', ({ reasonCode, properties }) => {
     const why = properties?.reasonString ?? `reason code 0x${reasonCode.toString(16)}`;
     complain(`The broker has ended the connection: ${why}`);

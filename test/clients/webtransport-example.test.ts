@@ -84,10 +84,13 @@ describe('the example page in Chromium', {
     await page.close();
   });
 
-  test('says that the password is wrong', async () => {
+  test('says that the password is wrong, and lets another be given', async () => {
     const { page } = await fill(broker.url('wt').replace('wt:', 'https:'), 'wrong');
     await page.waitForSelector('#error:not([hidden])');
     assert.match((await page.textContent('#error'))!, /Not authorized|Bad user ?name/i);
+    await page.fill('[name=password]', PASSWORD);
+    await page.click('#connect');
+    await page.waitForSelector('body[data-state=webtransport]');
     await page.close();
   });
 });

@@ -1,24 +1,31 @@
 /** The adapter in Node, with the WebTransport client of `rwebtransport`: which transport it takes, and what it says of the others. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
+import { type AddressInfo, createConnection, createServer, type Server } from 'node:net';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { connectAsync, type IClientOptions, MqttClient } from 'mqtt';
 import { WebTransport } from 'rwebtransport';
 import WebSocket from 'ws';
 import { connect, TransportError, type TransportOptions } from '../../clients/webtransport/index.ts';
 import { type ChildBroker, startChildBroker } from '../support/child-broker.ts';
 import { UdpRelay } from '../support/udp-relay.ts';
+import { skipUnless } from '../tools/needs.ts';
 import { certificateHash } from '../transports/webtransport-client.ts';
 
 const DOORS = ['wt://127.0.0.1:0/mqtt', 'ws://127.0.0.1:0/mqtt', 'wss://127.0.0.1:0/mqtt'];
+const BUILT = path.join(import.meta.dirname, '../../dist/clients/webtransport/index.js');
 const PASSWORD = 'gräte';
-const USERS = { users: { fish: PASSWORD } };
+const LOGIN = { username: 'fish', password: PASSWORD };
+const USERS = { users: { fish: PASSWORD }, allowAnonymous: true };
 const LARGE_BYTES = 900_000;
 /** Where nobody answers, waiting is all that the test does. */
 const SHORT_MS = 300;
 const POLL_MS = 10;
+const LATE_MS = 100;
 
 const httpsOf = (broker: ChildBroker): string => broker.url('wt').replace('wt:', 'https:');
 const hashOf = ({ directory }: ChildBroker): Buffer =>
@@ -34,6 +41,18 @@ function connected(client: MqttClient): Promise<unknown> {
   return new Promise((resolve) => client.once('connect', resolve));
 }
 
+/** A TCP port in front of another one, behind which everything that a client sends arrives late. */
+async function slowPort(port: number): Promise<Server> {
+  const server = createServer((client) => {
+    const upstream = createConnection(port, '127.0.0.1', () => upstream.pipe(client));
+    client.on('data', (bytes: Buffer) => void setTimeout(LATE_MS).then(() => upstream.write(bytes)));
+    for (const socket of [client, upstream]) socket.on('error', () => {});
+    client.on('close', () => upstream.destroy());
+  }).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  return server;
+}
+
 /** A client, what carried it so far, and its errors. */
 function open(transport: TransportOptions, options: IClientOptions = {}) {
   const seen: { kinds: string[]; reasons: string[]; errors: Error[] } = {
@@ -41,7 +60,7 @@ function open(transport: TransportOptions, options: IClientOptions = {}) {
     reasons: [],
     errors: [],
   };
-  const given = { username: 'fish', password: PASSWORD, protocolVersion: 5, reconnectPeriod: 50 } as const;
+  const given = { protocolVersion: 5, reconnectPeriod: 50 } as const;
   const client = connect(
     MqttClient,
     {
@@ -68,7 +87,7 @@ describe('MQTT.js in Node by the WebTransport adapter', { timeout: 120_000 }, ()
   after(() => broker?.stop());
 
   test('QoS 0, 1 and 2 and a large message go out and come back, and it ends in order', async () => {
-    const { client, seen } = open(there);
+    const { client, seen } = open(there, LOGIN);
     await connected(client);
     const got: string[] = [];
     client.on('message', (topic, payload, { qos }) => void got.push(`${topic} ${qos} ${payload.length}`));
@@ -81,10 +100,18 @@ describe('MQTT.js in Node by the WebTransport adapter', { timeout: 120_000 }, ()
     assert.deepEqual([seen.kinds, seen.errors], [['webtransport'], []]);
   });
 
+  test('the package exports it as it is built', {
+    skip: skipUnless(existsSync(BUILT), 'nothing is built: npm run build'),
+  }, async () => {
+    const name = 'sluice-mqtt/webtransport';
+    assert.equal(fileURLToPath(import.meta.resolve(name)), BUILT);
+    assert.equal(typeof (await import(name)).connect, 'function');
+  });
+
   test('a wrong password reaches the page as MQTT.js tells it, and is no reason to fall back', async () => {
     const { client, seen } = open(
       { ...there, fallbackUrl: broker.url('ws') },
-      { password: 'wrong', reconnectOnConnackError: true },
+      { ...LOGIN, password: 'wrong', reconnectOnConnackError: true },
     );
     await until(() => seen.errors.length === 2);
     assert.match(seen.errors[1].message, /Not authorized|Bad user ?name/i);
@@ -110,7 +137,7 @@ describe('MQTT.js in Node by the WebTransport adapter', { timeout: 120_000 }, ()
     {
       name: 'there is no class for WebTransport',
       more: () => ({ WebTransport: undefined as never }),
-      reason: /no WebTransport; hand in a class/,
+      reason: /no WebTransport here\..* hand in a class/,
     },
     {
       name: 'the certificate has another hash',
@@ -138,9 +165,9 @@ describe('MQTT.js in Node by the WebTransport adapter', { timeout: 120_000 }, ()
       reason: /no answer within 300 ms/,
     },
     {
-      name: 'the session ends before an answer comes',
+      name: 'the session ends before an answer comes, here because of its path',
       more: () => ({ url: `${httpsOf(broker)}-elsewhere` }),
-      reason: /it ended before an answer came|the session ended at once|Is the UDP port open/,
+      reason: /^WebTransport to https:.*-elsewhere: .*(before an answer came|ended at once|UDP port open)/,
     },
   ];
   for (const { name, more, reason } of reasons) {
@@ -195,6 +222,25 @@ describe('MQTT.js in Node by the WebTransport adapter', { timeout: 120_000 }, ()
     await until(() => seen.kinds.at(-1) === 'webtransport');
     await client.endAsync();
     await second.stop();
+  });
+
+  test('it falls back when a session comes up and no answer does', async () => {
+    const relay = await new UdpRelay(broker.port('wt')).open();
+    // The network that lets the handshake through and nothing more.
+    class Mute extends WebTransport {
+      override async createBidirectionalStream() {
+        const stream = await super.createBidirectionalStream();
+        await relay.close();
+        return stream;
+      }
+    }
+    const url = `https://127.0.0.1:${relay.port}/mqtt`;
+    const options = { ...there, url, WebTransport: Mute, fallbackUrl: broker.url('ws') };
+    const { client, seen } = open(options, { connectTimeout: 2_000 });
+    await until(() => seen.kinds.length > 0);
+    assert.deepEqual(seen.kinds, ['websocket']);
+    assert.match(seen.reasons[0], /it ended before an answer came/);
+    await client.endAsync();
   });
 
   test('it falls back when UDP dies under a connection', async () => {
@@ -256,17 +302,19 @@ describe('MQTT.js in Node by the WebTransport adapter', { timeout: 120_000 }, ()
     await other.client.endAsync();
   });
 
-  test('a client that subscribed finds its subscriptions after moving, and its will is not published', async () => {
+  test('after moving from a slow fall-back its subscriptions are there, and its will is not published', async () => {
     const relay = await new UdpRelay(broker.port('wt')).open();
     const url = `https://127.0.0.1:${relay.port}/mqtt`;
     await relay.close();
-    const watcher = await connectAsync(broker.url('ws'), { username: 'fish', password: PASSWORD });
+    const watcher = await connectAsync(broker.url('ws'));
     const willed: string[] = [];
     watcher.on('message', (_topic, payload) => void willed.push(payload.toString()));
     await watcher.subscribeAsync('will');
     const will = { topic: 'will', payload: Buffer.from('gone'), qos: 0, retain: false } as const;
     const times = { timeoutMs: 1_000, retryAfterMs: SHORT_MS, retryAfterMaxMs: SHORT_MS };
-    const { client, seen } = open({ ...there, url, fallbackUrl: broker.url('ws'), ...times }, { will });
+    const slow = await slowPort(broker.port('ws'));
+    const fallbackUrl = `ws://127.0.0.1:${(slow.address() as AddressInfo).port}/mqtt`;
+    const { client, seen } = open({ ...there, url, fallbackUrl, ...times }, { will });
     await connected(client);
     await client.subscribeAsync('d', { qos: 1 });
     await relay.open();
@@ -282,6 +330,7 @@ describe('MQTT.js in Node by the WebTransport adapter', { timeout: 120_000 }, ()
     assert.deepEqual(willed, ['nothing came before this']);
     await Promise.all([client.endAsync(), watcher.endAsync()]);
     await relay.close();
+    slow.close();
   });
 });
 
