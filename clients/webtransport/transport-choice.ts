@@ -68,7 +68,7 @@ export class TransportChoice {
     if (options.WebTransport !== undefined) return;
     this.#retryAt = Number.POSITIVE_INFINITY;
     this.#reason = new TransportError(
-      'this program has no WebTransport; hand in a class (option WebTransport)',
+      'There is no WebTransport here. Browsers have it in pages from https and localhost; elsewhere hand in a class (WebTransport)',
     );
   }
 

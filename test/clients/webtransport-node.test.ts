@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { type AddressInfo, createConnection, createServer, type Server } from 'node:net';
 import path from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { after, afterEach, before, describe, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { connectAsync, type IClientOptions, MqttClient } from 'mqtt';
@@ -53,6 +53,9 @@ async function slowPort(port: number): Promise<Server> {
   return server;
 }
 
+/** What a test that fails leaves behind. */
+const opened: MqttClient[] = [];
+
 /** A client, what carried it so far, and its errors. */
 function open(transport: TransportOptions, options: IClientOptions = {}) {
   const seen: { kinds: string[]; reasons: string[]; errors: Error[] } = {
@@ -72,6 +75,7 @@ function open(transport: TransportOptions, options: IClientOptions = {}) {
     },
     { ...given, ...options },
   );
+  opened.push(client);
   client.on('error', (error) => void seen.errors.push(error));
   return { client, seen };
 }
@@ -84,6 +88,7 @@ describe('MQTT.js in Node by the WebTransport adapter', { timeout: 120_000 }, ()
     broker = await startChildBroker({ doors: DOORS, ...USERS });
     there = { url: httpsOf(broker), WebTransport, certificateHashes: [hashOf(broker)] };
   });
+  afterEach(() => Promise.all(opened.splice(0).map((client) => client.endAsync(true))));
   after(() => broker?.stop());
 
   test('QoS 0, 1 and 2 and a large message go out and come back, and it ends in order', async () => {
