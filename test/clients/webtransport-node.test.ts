@@ -80,6 +80,48 @@ function open(transport: TransportOptions, options: IClientOptions = {}) {
   return { client, seen };
 }
 
+/** Why it does not take WebTransport, and what it says of that. */
+const REASONS: readonly {
+  name: string;
+  more: (broker: ChildBroker) => Partial<TransportOptions>;
+  reason: RegExp;
+}[] = [
+  {
+    name: 'there is no class for WebTransport',
+    more: () => ({ WebTransport: undefined as never }),
+    reason: /no WebTransport here\..* hand in a class/,
+  },
+  {
+    name: 'the certificate has another hash',
+    more: () => ({ certificateHashes: [Buffer.alloc(32)] }),
+    reason: /^WebTransport to https:\/\/127\.0\.0\.1:\d+\/mqtt: .* the certificate trusted/,
+  },
+  {
+    name: 'the hash is no hash',
+    more: () => ({ certificateHashes: ['c2hvcnQ='] }),
+    reason: /an entry of 5 bytes \(expected the 32 bytes of a SHA-256, in base64 44 characters\)/,
+  },
+  {
+    name: 'the hash is not base64',
+    more: () => ({ certificateHashes: ['AB:CD'] }),
+    reason: /an entry that is not base64: "AB:CD"/,
+  },
+  {
+    name: 'the hash cannot be had',
+    more: () => ({ certificateHashes: () => Promise.reject(new Error('the server is away')) }),
+    reason: /the server is away/,
+  },
+  {
+    name: 'the hash does not come in time',
+    more: () => ({ certificateHashes: () => new Promise(() => {}), timeoutMs: SHORT_MS }),
+    reason: /no answer within 300 ms/,
+  },
+  {
+    name: 'the session ends before an answer comes, here because of its path',
+    more: (broker) => ({ url: `${httpsOf(broker)}-elsewhere` }),
+    reason: /^WebTransport to https:.*-elsewhere: .*(before an answer came|ended at once|UDP port open)/,
+  },
+];
 describe('MQTT.js in Node by the WebTransport adapter', { timeout: 120_000 }, () => {
   let broker: ChildBroker;
   /** Where WebTransport is, and what to trust. */
@@ -138,46 +180,9 @@ describe('MQTT.js in Node by the WebTransport adapter', { timeout: 120_000 }, ()
     await client.endAsync();
   });
 
-  const reasons: { name: string; more: () => Partial<TransportOptions>; reason: RegExp }[] = [
-    {
-      name: 'there is no class for WebTransport',
-      more: () => ({ WebTransport: undefined as never }),
-      reason: /no WebTransport here\..* hand in a class/,
-    },
-    {
-      name: 'the certificate has another hash',
-      more: () => ({ certificateHashes: [Buffer.alloc(32)] }),
-      reason: /^WebTransport to https:\/\/127\.0\.0\.1:\d+\/mqtt: .* the certificate trusted/,
-    },
-    {
-      name: 'the hash is no hash',
-      more: () => ({ certificateHashes: ['c2hvcnQ='] }),
-      reason: /an entry of 5 bytes \(expected the 32 bytes of a SHA-256, in base64 44 characters\)/,
-    },
-    {
-      name: 'the hash is not base64',
-      more: () => ({ certificateHashes: ['AB:CD'] }),
-      reason: /an entry that is not base64: "AB:CD"/,
-    },
-    {
-      name: 'the hash cannot be had',
-      more: () => ({ certificateHashes: () => Promise.reject(new Error('the server is away')) }),
-      reason: /the server is away/,
-    },
-    {
-      name: 'the hash does not come in time',
-      more: () => ({ certificateHashes: () => new Promise(() => {}), timeoutMs: SHORT_MS }),
-      reason: /no answer within 300 ms/,
-    },
-    {
-      name: 'the session ends before an answer comes, here because of its path',
-      more: () => ({ url: `${httpsOf(broker)}-elsewhere` }),
-      reason: /^WebTransport to https:.*-elsewhere: .*(before an answer came|ended at once|UDP port open)/,
-    },
-  ];
-  for (const { name, more, reason } of reasons) {
+  for (const { name, more, reason } of REASONS) {
     test(`it falls back when ${name}, and says so`, async () => {
-      const options = { ...there, fallbackUrl: broker.url('ws'), ...more() };
+      const options = { ...there, fallbackUrl: broker.url('ws'), ...more(broker) };
       const { client, seen } = open(options);
       await until(() => seen.kinds.length > 0);
       assert.equal(seen.kinds[0], 'websocket');
