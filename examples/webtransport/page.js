@@ -150,10 +150,14 @@ function complain(message) {
 }
 
 function onSubmit(id, work) {
-  byId(id).addEventListener('submit', (event) => {
+  byId(id).addEventListener('submit', async (event) => {
     event.preventDefault();
     complain('');
-    Promise.try(() => work(fieldsOf(event.target))).catch((error) => complain(error.message));
+    try {
+      await work(fieldsOf(event.target));
+    } catch (error) {
+      complain(error.message);
+    }
   });
 }
 
