@@ -26,7 +26,7 @@ export interface TransportOptions {
    * a certificate that is renewed every few days needs. Default: none; the authorities decide.
    */
   readonly certificateHashes?: CertificateHashes;
-  /** How long WebTransport may take to come up before the fall-back is taken. Default: 2 000. */
+  /** How long WebTransport may take to come up before the fall-back is taken. Default: 2 000; without a fall-back 20 000. */
   readonly timeoutMs?: number;
   /** After a fall-back, WebTransport is left alone for this long; twice as long after each further failure. Default: 30 000. */
   readonly retryAfterMs?: number;
@@ -85,10 +85,15 @@ function checked(options: TransportOptions) {
         ? undefined
         : addressOf('fallbackUrl', options.fallbackUrl, ['wss:', 'ws:']),
     certificateHashes: options.certificateHashes,
-    timeoutMs: milliseconds('timeoutMs', options.timeoutMs, 2_000),
+    timeoutMs: milliseconds(
+      'timeoutMs',
+      options.timeoutMs,
+      options.fallbackUrl === undefined ? 20_000 : 2_000,
+    ),
     retryAfterMs: milliseconds('retryAfterMs', options.retryAfterMs, 30_000),
     retryAfterMaxMs: milliseconds('retryAfterMaxMs', options.retryAfterMaxMs, 600_000),
     moveBack: options.moveBack ?? true,
+    isPaced: options.WebTransport === undefined,
     onTransport: options.onTransport ?? (() => {}),
   };
   if (given.WebTransport === undefined && given.fallbackUrl === undefined) {

@@ -20,6 +20,8 @@ export interface ChoiceOptions {
   readonly retryAfterMaxMs: number;
   readonly moveBack: boolean;
   readonly onTransport: (transport: TransportKind, reason?: Error) => void;
+  /** Whether the browser itself opens the sessions, and slows down who fails often. */
+  readonly isPaced: boolean;
   /** Undefined where there is none; then every connection takes the fall-back. */
   readonly WebTransport: WebTransportClass | undefined;
   readonly WebSocket: WebSocketClass | undefined;
@@ -37,6 +39,8 @@ export interface Client {
 /** One attempt to connect, from its start to its end. */
 interface Attempt {
   kind: TransportKind;
+  /** Whether it has tried WebTransport. */
+  hasTried: boolean;
   /** Why it does not take WebTransport. */
   reason: Error | undefined;
   /** What ended it, where something did. */
@@ -49,11 +53,19 @@ interface Attempt {
 const DISCONNECT = Uint8Array.of(0xe0, 0x00);
 /** Part of a waiting time that is left to chance, so that pages that fell back together do not all come back together. */
 const JITTER = 0.25;
+/**
+ * While nothing comes up, WebTransport is tried after this time, and after twice as long each further time. Chromium lets every handshake of a page wait for
+ * 10 ms doubled with each that has failed in the last five minutes: after nine of them it is too late for a time limit of two seconds.
+ */
+const OUTAGE_MS = 1_000;
+const OUTAGE_MAX_MS = 120_000;
 
 export class TransportChoice {
   readonly #options: ChoiceOptions;
   /** Attempts over WebTransport in a row that came to nothing while the fall-back did. */
   #failures = 0;
+  /** Those that came to nothing since anything has come up. */
+  #outages = 0;
   /** Before it, WebTransport is not tried; ms of `performance.now`. */
   #retryAt = 0;
   #reason: Error | undefined;
@@ -74,7 +86,13 @@ export class TransportChoice {
 
   /** Makes the stream for one connection of this client. */
   stream(client: Client): MqttStream {
-    const attempt: Attempt = { kind: 'webtransport', reason: undefined, error: undefined, upAt: undefined };
+    const attempt: Attempt = {
+      kind: 'webtransport',
+      hasTried: false,
+      reason: undefined,
+      error: undefined,
+      upAt: undefined,
+    };
     const stream: MqttStream = new MqttStream(
       (signal) => this.#open(attempt, signal),
       () => this.#up(client, stream, attempt),
@@ -90,9 +108,10 @@ export class TransportChoice {
     // The broker would take a second connection of the same client for a takeover, and publish the first one's will.
     await this.#left;
     const { url, fallbackUrl } = this.#options;
-    const isTried =
-      this.#prepared !== null || fallbackUrl === undefined || performance.now() >= this.#retryAt;
-    if (!isTried) return this.#fallBack(attempt, signal);
+    const isTooEarly = this.#prepared === null && performance.now() < this.#retryAt;
+    if (isTooEarly && fallbackUrl !== undefined) return this.#fallBack(attempt, signal);
+    if (isTooEarly) await pauseUntil(this.#retryAt, signal);
+    attempt.hasTried = true;
     try {
       const session = this.#prepared ?? (await this.#session(signal));
       this.#prepared = null;
@@ -115,7 +134,7 @@ export class TransportChoice {
     try {
       return await openWebSocket(fallbackUrl!, WebSocket!, signal);
     } catch (error) {
-      if (this.#options.WebTransport !== undefined) this.#retryAt = 0;
+      this.#outage(attempt);
       throw new TransportError(`${reasonOf(error)} Before that: ${reasonOf(attempt.reason)}`);
     }
   }
@@ -128,18 +147,20 @@ export class TransportChoice {
   /** The broker has answered. */
   #up(client: Client, stream: MqttStream, attempt: Attempt): void {
     attempt.upAt = performance.now();
+    this.#outages = 0;
     if (attempt.kind === 'websocket') this.#watch(client, stream);
     this.#options.onTransport(attempt.kind, attempt.reason);
   }
 
   #closed(attempt: Attempt): void {
     clearTimeout(this.#timer);
-    if (attempt.kind !== 'webtransport' || this.#options.WebTransport === undefined) return;
+    if (attempt.kind !== 'webtransport' || !attempt.hasTried) return;
     if (attempt.upAt === undefined) {
       const why = attempt.error === undefined ? '' : ` (${reasonOf(attempt.error)})`;
       const what = `WebTransport to ${this.#options.url}: it ended before an answer came${why}`;
       this.#reason = new TransportError(`${what}. Is the path right, and may this page connect (origins)?`);
-      this.#failed();
+      if (this.#options.fallbackUrl === undefined) this.#outage(attempt);
+      else this.#failed();
     } else if (performance.now() - attempt.upAt >= this.#waitMs()) {
       this.#failures = 0;
       this.#reason = undefined;
@@ -150,6 +171,15 @@ export class TransportChoice {
     this.#failures++;
     const random = crypto.getRandomValues(new Uint32Array(1))[0] / 2 ** 32;
     this.#retryAt = performance.now() + this.#waitMs() * (1 + JITTER * random);
+  }
+
+  /** Nothing came up: then the broker is away, and that says nothing of UDP. */
+  #outage({ hasTried }: Attempt): void {
+    if (this.#options.WebTransport === undefined) return;
+    const waitMs = this.#options.isPaced ? Math.min(OUTAGE_MS * 2 ** this.#outages, OUTAGE_MAX_MS) : 0;
+    const at = performance.now() + waitMs;
+    this.#retryAt = hasTried ? at : Math.min(this.#retryAt, at);
+    if (hasTried) this.#outages++;
   }
 
   /** How long WebTransport is left alone after the failures so far. */
@@ -191,4 +221,15 @@ export class TransportChoice {
     this.#prepared = null;
     closeQuietly(session);
   }
+}
+
+/** @throws Error when the signal is aborted before */
+function pauseUntil(at: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, at - performance.now());
+    signal.addEventListener('abort', () => {
+      clearTimeout(timer);
+      reject(new Error('given up'));
+    });
+  });
 }

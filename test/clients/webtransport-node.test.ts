@@ -234,6 +234,25 @@ describe('MQTT.js in Node by the WebTransport adapter', { timeout: 120_000 }, ()
     await second.stop();
   });
 
+  test("with the browser's own class an outage is not met with a handshake for each attempt", async (t) => {
+    let asked = 0;
+    const certificateHashes = () => {
+      asked++;
+      return [Buffer.alloc(32)];
+    };
+    // A browser is a place that has the class; what it is slowed down by is that of Chromium alone.
+    t.after(() => Reflect.deleteProperty(globalThis, 'WebTransport'));
+    Object.assign(globalThis, { WebTransport });
+    const nowhere = { url: 'https://127.0.0.1:1/mqtt', fallbackUrl: 'ws://127.0.0.1:1/mqtt' };
+    const { seen } = open({ ...nowhere, certificateHashes, timeoutMs: SHORT_MS }, { reconnectPeriod: 10 });
+    await until(() => seen.errors.length >= 10);
+    assert.ok(asked <= 5, `${asked} handshakes for ${seen.errors.length} attempts`);
+    const alone = open({ url: nowhere.url, certificateHashes, timeoutMs: SHORT_MS }, { connectTimeout: 100 });
+    asked = 0;
+    await until(() => alone.seen.errors.length >= 10);
+    assert.ok(asked <= 5, `${asked} handshakes for ${alone.seen.errors.length} attempts`);
+  });
+
   test('it falls back when a session comes up and no answer does', async () => {
     const relay = await new UdpRelay(broker.port('wt')).open();
     // The network that lets the handshake through and nothing more.
