@@ -269,8 +269,10 @@ describe('MQTT.js over WebTransport in a page in Chromium', {
     const transport = {
       url: `https://127.0.0.1:${relay.port}/mqtt`,
       fallbackUrl: broker.url('wss'),
-      retryAfterMs: 200,
-      retryAfterMaxMs: 400,
+      // A closed port answers at once; an open one may take its time on a busy machine.
+      timeoutMs: 10_000,
+      retryAfterMs: 1_000,
+      retryAfterMaxMs: 1_000,
     };
     const will = { topic: 'page/up', payload: 'the will', qos: 1, retain: false };
     const properties = { sessionExpiryInterval: 60 };
