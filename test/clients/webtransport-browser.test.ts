@@ -106,6 +106,49 @@ const REFUSED = `async ({ url }) => {
   return session.closed.then(({ closeCode }) => closeCode, () => 'lost');
 }`;
 
+/** Runs in the page, without a library: subscribes and publishes on a data stream, then says on another what must not be said there. */
+const DATA_STREAMS = `async ({ url, options }) => {
+  const hash = await (await fetch('/certificate-hash')).text();
+  const value = Uint8Array.from(atob(hash), (c) => c.charCodeAt(0));
+  const session = new WebTransport(url, { serverCertificateHashes: [{ algorithm: 'sha-256', value }] });
+  await session.ready;
+  const text = (string) => [0, string.length, ...new TextEncoder().encode(string)];
+  const open = async () => {
+    const { readable, writable } = await session.createBidirectionalStream();
+    const [reader, writer] = [readable.getReader(), writable.getWriter()];
+    const say = (first, ...body) => writer.write(new Uint8Array([first, body.length, ...body]));
+    const hear = async (length) => {
+      const heard = [];
+      while (heard.length < length) {
+        const { value } = await reader.read();
+        heard.push(...value);
+      }
+      return heard.map((byte) => byte.toString(16).padStart(2, '0')).join('');
+    };
+    return { say, hear };
+  };
+  const control = await open();
+  const login = [...text('streams'), ...text(options.username), ...text(options.password)];
+  await control.say(0x10, ...text('MQTT'), 4, 0xc2, 0, 60, ...login);
+  const heard = [await control.hear(4)];
+  const data = await open();
+  await data.say(0x82, 0, 1, ...text('page/data'), 1);
+  heard.push(await data.hear(5));
+  await control.say(0x30, ...text('page/data'), 0x68, 0x69);
+  heard.push(await data.hear(15));
+  await data.say(0x34, ...text('page/other'), 0, 2, 0x68, 0x69);
+  heard.push(await data.hear(4));
+  await data.say(0x62, 0, 2);
+  heard.push(await data.hear(4));
+  const bad = await open();
+  await bad.say(0xc0);
+  heard.push(await bad.hear(1).catch((error) => error.source + ' ' + error.streamErrorCode));
+  await control.say(0xc0);
+  heard.push(await control.hear(2));
+  session.close();
+  return heard;
+}`;
+
 interface Heard {
   readonly heard: string[];
   readonly errors: string[];
@@ -205,6 +248,14 @@ describe('MQTT.js over WebTransport in a page in Chromium', {
     assert.equal(answered.connects, 1);
     assert.equal(answered.transports[0].kind, 'webtransport');
     await client.endAsync();
+    await page.close();
+  });
+
+  test('a page uses data streams beside its control stream, and loses the one that it misuses', async () => {
+    const page = await stage.page();
+    const publish = `300d${Buffer.from('\0\x09page/datahi').toString('hex')}`;
+    const expected = ['20020000', '9003000101', publish, '50020002', '70020002', 'stream 130', 'd000'];
+    assert.deepEqual(await runInPage(page, DATA_STREAMS, { url: httpsOf(broker), options: LOGIN }), expected);
     await page.close();
   });
 
