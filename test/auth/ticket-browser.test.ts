@@ -1,20 +1,14 @@
 /** Tickets where they are meant for: a page in headless Chromium, which sends its own Origin and cannot send another. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { type Browser, chromium } from 'playwright-core';
 import { makeTicketKeyFile, mintTicket, readTicketKeys } from '../../auth/tickets/ticket.ts';
 import { type Running, serve } from '../../cli/serve.ts';
 import { loadConfig } from '../../config/load.ts';
-import { pathOf } from '../tools/apt.ts';
+import { PageStage, runInPage } from '../support/page-stage.ts';
 import { needs } from '../tools/needs.ts';
-
-const BUNDLE = readFileSync(join(import.meta.dirname, '../../node_modules/mqtt/dist/mqtt.min.js'));
-const PAGE = '<!doctype html><meta charset="utf-8"><title>dashboard</title><script src="/mqtt.js"></script>';
 
 /** Runs in the page: connects, subscribes to what it may, and tells what came of it and how it ended. */
 const VISIT = `async ({ url, password }) => {
@@ -34,9 +28,7 @@ describe('A ticket in a page in Chromium', { skip: needs('chromium') }, () => {
   const directory = mkdtempSync(join(tmpdir(), 'sluice-ticket-page-'));
   const keyFile = join(directory, 'ticket.key');
   let broker: Running;
-  let server: Server;
-  let browser: Browser;
-  let port: number;
+  let stage: PageStage;
 
   before(async () => {
     writeFileSync(keyFile, makeTicketKeyFile(), { mode: 0o600 });
@@ -48,20 +40,10 @@ describe('A ticket in a page in Chromium', { skip: needs('chromium') }, () => {
     };
     const sink = { write: () => {} };
     broker = await serve(loadConfig({ env: {}, flags }), { stdout: sink, stderr: sink });
-    server = createServer((request, response) => {
-      const isBundle = request.url === '/mqtt.js';
-      response
-        .setHeader('content-type', isBundle ? 'text/javascript' : 'text/html')
-        .end(isBundle ? BUNDLE : PAGE);
-    });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    ({ port } = server.address() as AddressInfo);
-    const args = ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run'];
-    browser = await chromium.launch({ executablePath: pathOf('chromium')!, args });
+    stage = await PageStage.open();
   });
   after(async () => {
-    await browser?.close();
-    server?.close();
+    await stage?.close();
     await broker?.close();
     rmSync(directory, { recursive: true });
   });
@@ -69,14 +51,12 @@ describe('A ticket in a page in Chromium', { skip: needs('chromium') }, () => {
   it('lets that page in for its topics until it ends, and no page of another origin', async () => {
     const mint = (origin: string): Promise<string> =>
       mintTicket({ keys: readTicketKeys(keyFile), user: 'dash', origin, subscribe: ['plant/#'], seconds: 3 });
-    const page = await browser.newPage();
+    const page = await stage.page('localhost');
     const [{ url }] = broker.addresses;
-    await page.goto(`http://localhost:${port}/`);
-    const visit = (password: string): Promise<unknown> =>
-      page.evaluate(`(${VISIT})(${JSON.stringify({ url, password })})`);
+    const visit = (password: string): Promise<unknown> => runInPage(page, VISIT, { url, password });
     // The same server under its other name is another origin.
-    assert.deepEqual(await visit(await mint(`http://127.0.0.1:${port}`)), [0x86]);
-    assert.deepEqual(await visit(await mint(`http://localhost:${port}`)), [0, 'refused', 0xa0]);
+    assert.deepEqual(await visit(await mint(`http://127.0.0.1:${stage.port}`)), [0x86]);
+    assert.deepEqual(await visit(await mint(`http://localhost:${stage.port}`)), [0, 'refused', 0xa0]);
     await page.close();
   });
 });

@@ -1,82 +1,50 @@
-/** MQTT.js in a page in headless Chromium over WebTransport: its bytes go through one stream of a session, trusted by the hash. */
+/** MQTT.js over WebTransport in a page in headless Chromium, by the adapter as it is built, against the broker as users run it. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { connectAsync } from 'mqtt';
-import { type Browser, chromium, type Page } from 'playwright-core';
+import type { Page } from 'playwright-core';
 import { type ChildBroker, startChildBroker } from '../support/child-broker.ts';
-import { pathOf } from '../tools/apt.ts';
-import { needs } from '../tools/needs.ts';
+import { PageStage, runInPage } from '../support/page-stage.ts';
+import { UdpRelay } from '../support/udp-relay.ts';
+import { needs, skipUnless } from '../tools/needs.ts';
 import { certificateHash } from '../transports/webtransport-client.ts';
 
-const BUNDLE = path.join(import.meta.dirname, '../../node_modules/mqtt/dist/mqtt.min.js');
+const BUILT = path.join(import.meta.dirname, '../../dist/clients/webtransport');
 const PASSWORD = 'dash board';
-/** Between looks at what the broker has printed. */
+const LOGIN = { username: 'dash', password: PASSWORD };
+const USERS = { users: { dash: PASSWORD }, acl: 'user dash\nallow readwrite page/#\n' };
+/** Between looks at what another program has done. */
 const POLL_MS = 20;
 const LARGE_BYTES = 900_000;
-const CHROMIUM_ARGS = [
-  '--headless',
-  '--no-sandbox',
-  '--disable-gpu',
-  '--no-first-run',
-  '--disable-background-networking',
-  '--disable-component-update',
-  '--disable-sync',
-];
+const COUNT = 10_000;
+const WINDOW = 200;
+const RECEIVE_MAXIMUM = 20;
 
-/** Runs in the page: what MQTT.js takes for a WebSocket, over the one stream of a session. */
-const SOCKET = `
-function wtSocket(url, hash, ended) {
-  const socket = new EventTarget();
-  Object.assign(socket, { readyState: 0, bufferedAmount: 0, binaryType: 'arraybuffer' });
-  const tell = (name, more) => socket.dispatchEvent(Object.assign(new Event(name), more));
-  const value = Uint8Array.from(atob(hash), (c) => c.charCodeAt(0));
-  let writer;
-  const run = async () => {
-    const session = new WebTransport(url, { serverCertificateHashes: [{ algorithm: 'sha-256', value }] });
-    session.closed.then(ended, ended);
-    await session.ready;
-    const stream = await session.createBidirectionalStream();
-    writer = stream.writable.getWriter();
-    socket.readyState = 1;
-    tell('open');
-    const reader = stream.readable.getReader();
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) break;
-      tell('message', { data: value.slice().buffer });
-    }
-    await writer.close().catch(() => {});
-    await session.closed;
-  };
-  run().catch((error) => tell('error', { error, message: String(error) })).finally(() => {
-    socket.readyState = 3;
-    tell('close');
-  });
-  socket.send = (data) => {
-    const bytes = new Uint8Array(data);
-    socket.bufferedAmount += bytes.length;
-    writer.write(bytes).catch(() => {}).then(() => { socket.bufferedAmount -= bytes.length; });
-  };
-  socket.close = () => { writer?.close().catch(() => {}); };
-  return socket;
-}
-function connectOver(url, hash, options, ended = () => {}) {
-  const createWebsocket = () => wtSocket(url, hash, ended);
-  return mqtt.connectAsync('ws://wt/', { ...options, reconnectPeriod: 0, createWebsocket }, false);
-}`;
-const PAGE =
-  '<!doctype html><meta charset="utf-8"><title>dashboard</title><script src="/mqtt.js"></script>' +
-  `<script>${SOCKET}</script>`;
+/** Makes the adapter, and what the tests below share, globals of the page; the hash is asked for at every attempt. */
+const HTML = `<script type="module">
+import { connect } from '/webtransport/index.js';
+globalThis.openClient = (transport, options) => {
+  const transports = [];
+  const client = connect(mqtt.MqttClient, {
+    certificateHashes: async () => [await (await fetch('/certificate-hash', { cache: 'no-store' })).text()],
+    onTransport: (kind, reason) => transports.push({ kind, reason: reason?.message }),
+    ...transport,
+  }, { protocolVersion: 5, reconnectPeriod: 50, ...options });
+  return { client, transports };
+};
+globalThis.connected = (client) => new Promise((resolve, reject) => {
+  client.once('connect', resolve);
+  client.once('error', reject);
+});
+</script>`;
 
 /** Runs in the page: subscribes, publishes to itself at every QoS, and a large message. */
-const ROUND_TRIP = `async ({ url, hash, options, largeBytes }) => {
-  const ended = Promise.withResolvers();
-  const client = await connectOver(url, hash, options, ended.resolve);
+const ROUND_TRIP = `async ({ transport, options, largeBytes }) => {
+  const { client, transports } = openClient(transport, { ...options, reconnectPeriod: 0 });
+  await connected(client);
   await client.subscribeAsync('page/#', { qos: 2 });
   const got = [];
   const all = new Promise((resolve) => {
@@ -89,30 +57,49 @@ const ROUND_TRIP = `async ({ url, hash, options, largeBytes }) => {
   await client.publishAsync('page/large', 'x'.repeat(largeBytes), { qos: 1 });
   await all;
   await client.endAsync();
-  await ended.promise;
-  return got;
+  return { got, transports };
 }`;
 
-/** Runs in the page: answers each message on the topic behind it, at QoS 1, until it hears "stop". */
-const ANSWER = `async ({ url, hash, options }) => {
-  const client = await connectOver(url, hash, options);
-  const stopped = new Promise((resolve) => {
+/** Runs in the page: answers each message at QoS 1, and ends when all are answered and acknowledged. */
+const ANSWER = `async ({ transport, options, count }) => {
+  const { client, transports } = openClient(transport, options);
+  let connects = 0;
+  client.on('connect', () => connects++);
+  const heard = [];
+  const acknowledged = new Promise((resolve, reject) => {
+    let left = count;
     client.on('message', (topic, payload) => {
-      if (payload.toString() === 'stop') resolve();
-      else client.publish('page/answer', payload, { qos: 1 });
+      heard.push(payload.toString());
+      client.publish('page/up', payload, { qos: 1 }, (error) => {
+        if (error) reject(error);
+        if (--left === 0) resolve();
+      });
     });
   });
-  await client.subscribeAsync('page/ask', { qos: 1 });
-  await client.publishAsync('page/answer', 'ready', { qos: 1 });
-  await stopped;
+  await connected(client);
+  await client.subscribeAsync('page/down', { qos: 1 });
+  client.publish('page/up', 'ready', { qos: 1 });
+  await acknowledged;
   await client.endAsync();
+  return { heard, connects, transports };
+}`;
+
+/** Runs in the page: a client that stays, and says what it hears, until \`stop\` comes. */
+const LISTEN = `({ transport, options }) => {
+  const { client, transports } = openClient(transport, options);
+  globalThis.page = { client, transports, heard: [], errors: [], connects: [] };
+  client.on('message', (topic, payload) => page.heard.push(payload.toString()));
+  client.on('error', (error) => page.errors.push(error.message));
+  client.on('connect', ({ sessionPresent }) => page.connects.push(sessionPresent));
+  return connected(client).then(() => client.subscribeAsync('page/down', { qos: 1 })).then(() => {});
 }`;
 
 /**
  * Runs in the page: how a session that the page asks for ends. The engine ends the connection right behind the session, and Chromium may
  * tell the page of that alone.
  */
-const REFUSED = `async ({ url, hash }) => {
+const REFUSED = `async ({ url }) => {
+  const hash = await (await fetch('/certificate-hash')).text();
   const value = Uint8Array.from(atob(hash), (c) => c.charCodeAt(0));
   const session = new WebTransport(url, { serverCertificateHashes: [{ algorithm: 'sha-256', value }] });
   await session.ready;
@@ -120,7 +107,8 @@ const REFUSED = `async ({ url, hash }) => {
 }`;
 
 /** Runs in the page, without a library: subscribes and publishes on a data stream, then says on another what must not be said there. */
-const DATA_STREAMS = `async ({ url, hash, options }) => {
+const DATA_STREAMS = `async ({ url, options }) => {
+  const hash = await (await fetch('/certificate-hash')).text();
   const value = Uint8Array.from(atob(hash), (c) => c.charCodeAt(0));
   const session = new WebTransport(url, { serverCertificateHashes: [{ algorithm: 'sha-256', value }] });
   await session.ready;
@@ -161,110 +149,131 @@ const DATA_STREAMS = `async ({ url, hash, options }) => {
   return heard;
 }`;
 
-describe('MQTT.js over WebTransport in a page in Chromium', { skip: needs('chromium') }, () => {
+interface Heard {
+  readonly heard: string[];
+  readonly errors: string[];
+  readonly connects: boolean[];
+  readonly transports: { kind: string; reason?: string }[];
+}
+
+/** What a page with LISTEN has seen so far, once it fits. */
+async function until(page: Page, fits: (seen: Heard) => boolean): Promise<Heard> {
+  for (;;) {
+    const { heard, errors, connects, transports } = await page.evaluate<Heard>('({ ...page, client: null })');
+    const seen = { heard, errors, connects, transports };
+    if (fits(seen)) return seen;
+    await setTimeout(POLL_MS);
+  }
+}
+
+const httpsOf = (broker: ChildBroker): string => broker.url('wt').replace('wt:', 'https:');
+const numbers = (count: number): string[] => Array.from({ length: count }, (_, n) => String(n));
+
+const hashOf = ({ directory }: ChildBroker): string =>
+  certificateHash(path.join(directory, 'certs', 'webtransport.pem')).toString('base64');
+
+describe('MQTT.js over WebTransport in a page in Chromium', {
+  skip: needs('chromium') || skipUnless(existsSync(BUILT), 'nothing is built: npm run build'),
+}, () => {
   let broker: ChildBroker;
-  let server: Server;
-  let browser: Browser;
-  let url: string;
+  /** What the page's server tells. */
   let hash: string;
+  let stage: PageStage;
 
   before(async () => {
     broker = await startChildBroker({
-      doors: ['mqtt://127.0.0.1:0', 'wt://127.0.0.1:0/mqtt'],
-      users: { dash: PASSWORD },
-      acl: 'user dash\nallow readwrite page/#\n',
+      doors: ['mqtt://127.0.0.1:0', 'wt://127.0.0.1:0/mqtt', 'wss://127.0.0.1:0/mqtt'],
       config: { log: { level: 'info', file: '', pretty: 'never' } },
+      ...USERS,
     });
-    url = broker.url('wt').replace('wt:', 'https:');
-    hash = certificateHash(path.join(broker.directory, 'certs', 'webtransport.pem')).toString('base64');
-    const bundle = readFileSync(BUNDLE);
-    server = createServer((request, response) => {
-      const isBundle = request.url === '/mqtt.js';
-      response.setHeader('content-type', `text/${isBundle ? 'javascript' : 'html'}; charset=utf-8`);
-      response.end(isBundle ? bundle : PAGE);
-    });
-    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    // Without playwright's own flags: they may come to hold --disable-quic.
-    browser = await chromium.launch({
-      executablePath: pathOf('chromium')!,
-      args: CHROMIUM_ARGS,
-      ignoreDefaultArgs: ['--disable-quic'],
-    });
+    hash = hashOf(broker);
+    const files: Record<string, () => string> = { '/certificate-hash': () => hash };
+    for (const name of readdirSync(BUILT).filter((file) => file.endsWith('.js')))
+      files[`/webtransport/${name}`] = () => readFileSync(path.join(BUILT, name), 'utf8');
+    const trusted = [path.join(broker.directory, 'certs', 'server.pem')];
+    stage = await PageStage.open({ html: HTML, files, trusted });
   });
   after(async () => {
-    await browser?.close();
-    server?.close();
+    await stage?.close();
     await broker?.stop();
   });
 
-  async function open(host = '127.0.0.1'): Promise<Page> {
-    const page = await browser.newPage();
-    await page.goto(`http://${host}:${(server.address() as AddressInfo).port}/`);
-    return page;
-  }
-
-  function run<T>(page: Page, code: string, more: object = {}): Promise<T> {
-    const options = { protocolVersion: 5, username: 'dash', password: PASSWORD };
-    const given = JSON.stringify({ url, hash, options, largeBytes: LARGE_BYTES, ...more });
-    return page.evaluate(`(${code})(${given})`);
-  }
-
   for (const protocolVersion of [4, 5]) {
     test(`version ${protocolVersion}: QoS 0, 1, 2 and a large message go out and come back, and it ends in order`, async () => {
-      const page = await open();
-      const options = { protocolVersion, username: 'dash', password: PASSWORD };
-      const got = await run(page, ROUND_TRIP, { options });
+      const page = await stage.page();
+      const clientId = `round-trip-${protocolVersion}`;
+      const result = await runInPage<Heard & { got: string[] }>(page, ROUND_TRIP, {
+        transport: { url: httpsOf(broker) },
+        options: { protocolVersion, clientId, ...LOGIN },
+        largeBytes: LARGE_BYTES,
+      });
       const small = [0, 1, 2].map((qos) => `page/${qos} ${qos} grüße ${qos}`);
-      assert.deepEqual(got, [...small, `page/large 1 ${LARGE_BYTES}`]);
+      assert.deepEqual(result.got, [...small, `page/large 1 ${LARGE_BYTES}`]);
+      assert.deepEqual(
+        result.transports.map(({ kind }) => kind),
+        ['webtransport'],
+      );
+      const gone = new RegExp(
+        `"event":"client.disconnected".*"${clientId}"|"${clientId}".*client.disconnected`,
+      );
+      while (!gone.test(broker.output())) await setTimeout(POLL_MS);
       await page.close();
     });
   }
 
-  test('a client over TCP and the page send each other a thousand messages of QoS 1', async () => {
-    const page = await open();
-    const client = await connectAsync(broker.url('mqtt'), { username: 'dash', password: PASSWORD });
+  test(`${COUNT} messages of QoS 1 go each way, in order and none lost`, { timeout: 60_000 }, async () => {
+    const page = await stage.page();
+    const client = await connectAsync(broker.url('mqtt'), { protocolVersion: 5, ...LOGIN });
     const heard: string[] = [];
-    const count = 1_000;
+    let next = 0;
     const all = new Promise<void>((resolve) => {
       client.on('message', (_topic, payload) => {
         heard.push(payload.toString());
-        if (heard.length === 1)
-          for (let n = 0; n < count; n++) client.publish('page/ask', String(n), { qos: 1 });
-        if (heard.length === count + 1) resolve();
+        // At most a window of them waits for its answer, so that no queue overflows.
+        while (next < COUNT && next + 1 - heard.length < WINDOW)
+          client.publish('page/down', String(next++), { qos: 1 });
+        if (heard.length === COUNT + 1) resolve();
       });
     });
-    await client.subscribeAsync('page/answer', { qos: 1 });
-    const answering = run(page, ANSWER);
+    await client.subscribeAsync('page/up', { qos: 1 });
+    const answering = runInPage<Heard & { connects: number }>(page, ANSWER, {
+      transport: { url: httpsOf(broker) },
+      options: { ...LOGIN, properties: { receiveMaximum: RECEIVE_MAXIMUM } },
+      count: COUNT,
+    });
     await all;
-    assert.deepEqual(heard, ['ready', ...Array.from({ length: count }, (_, n) => String(n))]);
-    await client.publishAsync('page/ask', 'stop', { qos: 1 });
-    await answering;
+    const answered = await answering;
+    assert.deepEqual(heard, ['ready', ...numbers(COUNT)]);
+    assert.deepEqual(answered.heard, numbers(COUNT));
+    assert.equal(answered.connects, 1);
+    assert.equal(answered.transports[0].kind, 'webtransport');
     await client.endAsync();
     await page.close();
   });
 
   test('a page uses data streams beside its control stream, and loses the one that it misuses', async () => {
-    const page = await open();
-    const options = { username: 'dash', password: PASSWORD };
+    const page = await stage.page();
     const publish = `300d${Buffer.from('\0\x09page/datahi').toString('hex')}`;
     const expected = ['20020000', '9003000101', publish, '50020002', '70020002', 'stream 130', 'd000'];
-    assert.deepEqual(await run(page, DATA_STREAMS, { options }), expected);
+    assert.deepEqual(await runInPage(page, DATA_STREAMS, { url: httpsOf(broker), options: LOGIN }), expected);
     await page.close();
   });
 
   test('a wrong password is refused', async () => {
-    const page = await open();
-    const options = { protocolVersion: 5, username: 'dash', password: 'wrong' };
-    await assert.rejects(run(page, ROUND_TRIP, { options }), /Not authorized|Bad user ?name or password/i);
+    const page = await stage.page();
+    const options = { username: 'dash', password: 'wrong' };
+    const attempt = runInPage(page, ROUND_TRIP, { transport: { url: httpsOf(broker) }, options });
+    await assert.rejects(attempt, /Not authorized|Bad user ?name or password/i);
     await page.close();
   });
 
   test('a page of another host, and another path, are refused', { timeout: 20_000 }, async () => {
-    const page = await open('localhost');
-    assert.ok([403, 'lost'].includes(await run<number | string>(page, REFUSED)));
+    const page = await stage.page('localhost');
+    const url = httpsOf(broker);
+    assert.ok([403, 'lost'].includes(await runInPage<number | string>(page, REFUSED, { url })));
     await page.close();
-    const other = await open();
-    const wrongPath = await run<number | string>(other, REFUSED, { url: `${url}x` });
+    const other = await stage.page();
+    const wrongPath = await runInPage<number | string>(other, REFUSED, { url: `${url}x` });
     assert.ok([404, 'lost'].includes(wrongPath));
     await other.close();
     for (const line of [
@@ -273,5 +282,84 @@ describe('MQTT.js over WebTransport in a page in Chromium', { skip: needs('chrom
     ]) {
       while (!line.test(broker.output())) await setTimeout(POLL_MS);
     }
+  });
+
+  test('it comes back by itself when the broker does, with a new certificate on the same port', {
+    timeout: 60_000,
+  }, async () => {
+    const first = await startChildBroker({ doors: ['wt://127.0.0.1:0/mqtt'], ...USERS });
+    hash = hashOf(first);
+    const page = await stage.page();
+    const url = httpsOf(first);
+    await runInPage(page, LISTEN, { transport: { url }, options: { ...LOGIN } });
+    await page.evaluate(`page.client.publishAsync('page/down', 'before', { qos: 1 })`);
+    await until(page, ({ heard }) => heard.length === 1);
+    await first.stop();
+    const second = await startChildBroker({ doors: [first.url('wt')], ...USERS });
+    try {
+      hash = hashOf(second);
+      await until(page, ({ connects }) => connects.length === 2);
+      await page.evaluate(`page.client.publishAsync('page/down', 'after', { qos: 1 })`);
+      const seen = await until(page, ({ heard }) => heard.length === 2);
+      assert.deepEqual(seen.heard, ['before', 'after']);
+      assert.ok(seen.transports.every(({ kind }) => kind === 'webtransport'));
+      await page.evaluate('page.client.endAsync()');
+      await page.close();
+    } finally {
+      hash = hashOf(broker);
+      await second.stop();
+    }
+  });
+
+  test('it falls back to wss while UDP is closed, and moves over without loss when it opens', {
+    timeout: 60_000,
+  }, async () => {
+    const relay = await new UdpRelay(broker.port('wt')).open();
+    await relay.close();
+    const page = await stage.page();
+    const transport = {
+      url: `https://127.0.0.1:${relay.port}/mqtt`,
+      fallbackUrl: broker.url('wss'),
+      // A closed port answers at once; an open one may take its time on a busy machine.
+      timeoutMs: 10_000,
+      retryAfterMs: 1_000,
+      retryAfterMaxMs: 1_000,
+    };
+    const will = { topic: 'page/up', payload: 'the will', qos: 1, retain: false };
+    const properties = { sessionExpiryInterval: 60 };
+    const options = { ...LOGIN, clientId: 'mover', clean: false, properties, will };
+    await runInPage(page, LISTEN, { transport, options });
+    const before = await until(page, ({ transports }) => transports.length > 0);
+    assert.equal(before.transports[0].kind, 'websocket');
+    assert.match(before.transports[0].reason!, /^WebTransport to https:.*UDP port open/);
+
+    const client = await connectAsync(broker.url('mqtt'), { protocolVersion: 5, ...LOGIN });
+    const up: string[] = [];
+    client.on('message', (_topic, payload) => void up.push(payload.toString()));
+    await client.subscribeAsync('page/up', { qos: 1 });
+    // Both publish without a break while it moves: the page at QoS 0, what it hears is QoS 1.
+    await page.evaluate(`(() => {
+      let n = 0;
+      page.timer = setInterval(() => page.client.publish('page/up', String(n++)), 1);
+      page.stop = () => { clearInterval(page.timer); return n; };
+    })()`);
+    await relay.open();
+    let sent = 0;
+    let isOver = false;
+    const moved = until(page, ({ transports }) => transports.at(-1)!.kind === 'webtransport').then(() => {
+      isOver = true;
+    });
+    while (!isOver) await client.publishAsync('page/down', String(sent++), { qos: 1 });
+    await moved;
+    const seen = await until(page, ({ heard }) => new Set(heard).size === sent);
+    assert.deepEqual([...new Set(seen.heard)], numbers(sent));
+    assert.deepEqual(seen.connects, [false, true]);
+    const published = await page.evaluate<number>('page.stop()');
+    await page.evaluate('page.client.endAsync()');
+    while (up.length < published) await setTimeout(POLL_MS);
+    assert.deepEqual(up, numbers(published));
+    await client.endAsync();
+    await page.close();
+    await relay.close();
   });
 });

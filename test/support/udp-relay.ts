@@ -1,0 +1,59 @@
+/** A UDP port in front of another one, which can be closed and opened again while both ends live: a network that lets UDP through, or does not. */
+import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import type { AddressInfo } from 'node:net';
+
+const HOST = '127.0.0.1';
+
+export class UdpRelay {
+  readonly #targetPort: number;
+  readonly #upstreams = new Map<number, Socket>();
+  #front: Socket | null = null;
+  #port = 0;
+
+  constructor(targetPort: number) {
+    this.#targetPort = targetPort;
+  }
+
+  /** The same again after `close` and `open`. */
+  get port(): number {
+    return this.#port;
+  }
+
+  async open(): Promise<this> {
+    const front = createSocket('udp4');
+    this.#front = front;
+    front.on('message', (bytes, { port }) => this.#upstream(front, port).send(bytes, this.#targetPort, HOST));
+    front.bind(this.#port, HOST);
+    await once(front, 'listening');
+    this.#port = (front.address() as AddressInfo).port;
+    return this;
+  }
+
+  /** What is under way is lost, and the port is free. */
+  async close(): Promise<void> {
+    const front = this.#front;
+    if (front === null) return;
+    this.#front = null;
+    for (const upstream of this.#upstreams.values()) upstream.close();
+    this.#upstreams.clear();
+    const closed = once(front, 'close');
+    front.close();
+    await closed;
+  }
+
+  /** Each client has a port of its own towards the target, as behind a NAT. */
+  #upstream(front: Socket, clientPort: number): Socket {
+    let upstream = this.#upstreams.get(clientPort);
+    if (upstream === undefined) {
+      upstream = createSocket('udp4');
+      upstream.on('message', (bytes) => {
+        if (this.#front === front) front.send(bytes, clientPort, HOST);
+      });
+      // The target may be gone: then this is a network that answers nothing.
+      upstream.on('error', () => {});
+      this.#upstreams.set(clientPort, upstream);
+    }
+    return upstream;
+  }
+}
