@@ -27,13 +27,18 @@ export interface Measured {
 
 /** Compiles the generator unless that was done since its source changed. Throws when there is no compiler. */
 export function compileLoadGenerator(): string {
-  const binary = path.join(CACHE, 'mqload');
-  if (existsSync(binary) && statSync(binary).mtimeMs > statSync(SOURCE).mtimeMs) return binary;
+  return compileProgram(SOURCE);
+}
+
+/** Compiles a program of one C file unless that was done since it changed; answers where it is. Throws when there is no compiler. */
+export function compileProgram(source: string): string {
+  const binary = path.join(CACHE, path.basename(source, '.c'));
+  if (existsSync(binary) && statSync(binary).mtimeMs > statSync(source).mtimeMs) return binary;
   const compiler = pathOf('cc');
   if (compiler === null) throw new Error(whyMissing('cc'));
   mkdirSync(CACHE, { recursive: true });
-  const result = spawnSync(compiler, ['-O2', '-o', binary, SOURCE], { encoding: 'utf8' });
-  if (result.status !== 0) throw new Error(`${SOURCE} does not compile:\n${result.stderr}`);
+  const result = spawnSync(compiler, ['-O2', '-o', binary, source], { encoding: 'utf8' });
+  if (result.status !== 0) throw new Error(`${source} does not compile:\n${result.stderr}`);
   return binary;
 }
 
