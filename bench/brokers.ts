@@ -161,7 +161,7 @@ function freePort(): Promise<number> {
 }
 
 /** PBKDF2 in mosquitto_passwd's notation, which Sluice reads too: both brokers do the same work for a login. */
-function passwordLine(): string {
+export function passwordLine(): string {
   const salt = randomBytes(12);
   const digest = pbkdf2Sync(PASSWORD, salt, HASH_ITERATIONS, 64, 'sha512');
   return `${USER}:$7$${HASH_ITERATIONS}$${salt.toString('base64')}$${digest.toString('base64')}`;

@@ -8,6 +8,9 @@ import { cpus } from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { BROKER_NAMES, type BrokerName, isInstalled, PASSWORD, startBroker, USER } from './brokers.ts';
+import { DOOR_NAMES, DOOR_SCENARIO_NAMES, type DoorPlan, measureDoors } from './doors/doors.ts';
+import { renderDoors } from './doors/report.ts';
+import type { Congestion, DoorName } from './doors/task.ts';
 import { measureDurable, measureQueue } from './durable.ts';
 import { measureGarbage } from './garbage.ts';
 import { compileLoadGenerator, type Measured, runLoad } from './load.ts';
@@ -31,6 +34,9 @@ import { measureSubscriptions } from './subscriptions.ts';
 const ROOT = path.join(import.meta.dirname, '..');
 /** Measured apart from the table, by other means. */
 const SPECIAL = ['garbage', 'subscriptions', 'durable', 'startup', 'strangers'] as const;
+/** Only where it is named: it takes as long as all the rest. */
+const DOORS = 'doors';
+const DOORS_SECONDS = 2;
 const LOGIN = ['--user', USER, '--pass', PASSWORD];
 const WARM_UP_SECONDS = 1;
 
@@ -42,6 +48,8 @@ interface Plan {
   readonly seconds: number;
   readonly v5: boolean;
   readonly json?: string;
+  /** Null: not wanted. */
+  readonly doors: DoorPlan | null;
 }
 
 function print(line: string): void {
@@ -56,12 +64,20 @@ function readPlan(args: readonly string[]): Plan {
     options: {
       only: { type: 'string', multiple: true },
       repeat: { type: 'string', default: '1' },
-      seconds: { type: 'string', default: '3' },
+      seconds: { type: 'string' },
       v5: { type: 'boolean', default: false },
       json: { type: 'string' },
+      door: { type: 'string', multiple: true, default: [...DOOR_NAMES] },
+      link: { type: 'string', default: 'auto' },
+      congestion: { type: 'string', default: 'cubic' },
     },
   });
-  const names: string[] = [...SCENARIOS.map(({ name }) => name), ...SPECIAL];
+  const names: string[] = [
+    ...SCENARIOS.map(({ name }) => name),
+    ...SPECIAL,
+    DOORS,
+    ...DOOR_SCENARIO_NAMES.map((name) => `${DOORS}/${name}`),
+  ];
   const unknown = positionals.find((name) => !names.includes(name));
   if (unknown !== undefined)
     throw new Error(`there is no scenario ${unknown}; choose from ${names.join(', ')}`);
@@ -69,16 +85,36 @@ function readPlan(args: readonly string[]): Plan {
   const stranger = brokers.find((name) => !BROKER_NAMES.includes(name));
   if (stranger !== undefined)
     throw new Error(`there is no broker ${stranger}; choose from ${BROKER_NAMES.join(', ')}`);
+  const repeat = Math.max(1, Number(values.repeat) || 1);
+  const seconds = Number(values.seconds) || undefined;
+  const doors: DoorPlan = {
+    scenarios: DOOR_SCENARIO_NAMES.filter(
+      (name) => positionals.includes(DOORS) || positionals.includes(`${DOORS}/${name}`),
+    ),
+    doors: values.door as DoorName[],
+    seconds: seconds ?? DOORS_SECONDS,
+    repeat,
+    means: oneOf('link', values.link, ['auto', 'netem', 'emulator']),
+    congestion: oneOf<Congestion>('congestion', values.congestion, ['cubic', 'bbr', 'reno']),
+  };
+  for (const door of values.door) oneOf('door', door, DOOR_NAMES);
   const isChosen = (name: string): boolean => positionals.length === 0 || positionals.includes(name);
   return {
     scenarios: SCENARIOS.filter(({ name }) => isChosen(name)),
     special: brokers.includes('sluice') ? SPECIAL.filter(isChosen) : [],
     brokers: brokers.filter(isInstalled),
-    repeat: Math.max(1, Number(values.repeat) || 1),
-    seconds: Number(values.seconds) || 3,
+    repeat,
+    seconds: seconds ?? 3,
+    doors: doors.scenarios.length > 0 ? doors : null,
     v5: values.v5,
     ...(values.json === undefined ? {} : { json: values.json }),
   };
+}
+
+function oneOf<T extends string>(flag: string, value: string, choices: readonly T[]): T {
+  const found = choices.find((choice) => choice === value);
+  if (found === undefined) throw new Error(`--${flag} cannot be ${value}; choose from ${choices.join(', ')}`);
+  return found;
 }
 
 /** A fresh broker for every run, so that no scenario inherits another's memory or compiled code. */
@@ -155,6 +191,7 @@ async function main(): Promise<number> {
   const strangers = plan.special.includes('strangers')
     ? await measureStrangers(binary, LOGIN, plan.seconds)
     : [];
+  const doors = plan.doors === null ? null : await measureDoors(plan.doors, print);
   const goals = [
     ...judge(results, garbage, costs),
     ...judgeDurable(durable, queue),
@@ -172,11 +209,12 @@ async function main(): Promise<number> {
   for (const { what, seconds, rssMb } of startUps)
     print(`start with ${what}: ${seconds.toFixed(2)} s, ${rssMb.toFixed(0)} MB`);
   if (strangers.length > 0) print(`\n${renderStrangers(strangers)}`);
+  if (doors !== null) print(renderDoors(doors));
   if (goals.length > 0) print(`\n${renderGoals(goals)}`);
   if (plan.json !== undefined)
     writeFileSync(
       plan.json,
-      JSON.stringify({ results, garbage, costs, durable, queue, startUps, strangers, goals }, null, 2),
+      JSON.stringify({ results, garbage, costs, durable, queue, startUps, strangers, doors, goals }, null, 2),
     );
   return 0;
 }

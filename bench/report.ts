@@ -230,7 +230,7 @@ export function renderGoals(goals: readonly Goal[]): string {
 }
 
 /** Pads columns to equal width; the first two are left-aligned, as is a last remark. */
-function renderTable(rows: readonly (readonly string[])[]): string {
+export function renderTable(rows: readonly (readonly string[])[]): string {
   const columns = Math.max(...rows.map((row) => row.length));
   const widths = Array.from({ length: columns }, (_, at) =>
     Math.max(...rows.map((row) => (row[at] ?? '').length)),
@@ -244,7 +244,8 @@ function renderTable(rows: readonly (readonly string[])[]): string {
   return lines.map((line) => line.trimEnd()).join('\n');
 }
 
-function short(value: number): string {
+/** With `k` or `M` where it is large. */
+export function short(value: number): string {
   if (value >= 1e6) return `${(value / 1e6).toFixed(2)} M`;
   return value >= 1e4 ? `${(value / 1e3).toFixed(0)} k` : value.toFixed(0);
 }

@@ -1,7 +1,7 @@
 /** A bad network on this machine: two network namespaces and a link between them that delays and loses packets. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { compileProgram } from '../load.ts';
 import type { Congestion } from './task.ts';
@@ -12,6 +12,7 @@ const HOSTS = ['198.18.0.1', '198.18.0.2'] as const;
 const DEVICE = 'sluice0';
 const NAME_PREFIX = 'sluice-bench-';
 const MTU_BYTES = 1_500;
+const ALLOWED = '/proc/sys/net/ipv4/tcp_allowed_congestion_control';
 
 export interface LinkOptions {
   /** In each direction, of single packets, independent of each other. */
@@ -148,11 +149,29 @@ async function startEmulator(names: readonly [string, string], options: LinkOpti
 function prepare(name: string, host: string, congestion: Congestion): void {
   ip('-n', name, 'link', 'set', 'lo', 'up');
   ip('-n', name, 'addr', 'add', `${host}/30`, 'dev', DEVICE);
-  ip('-n', name, 'link', 'set', DEVICE, 'mtu', String(MTU_BYTES), 'up');
+  ip('-n', name, 'link', 'set', DEVICE, 'mtu', String(MTU_BYTES), 'txqueuelen', '10000', 'up');
   // No connection is to know what an earlier one has found out about the network.
-  const settings = { tcp_congestion_control: congestion, tcp_no_metrics_save: '1' };
-  for (const [key, value] of Object.entries(settings))
-    ip('netns', 'exec', name, 'sh', '-c', `echo ${value} > /proc/sys/net/ipv4/${key}`);
+  if (!set(name, 'tcp_no_metrics_save', '1')) throw new Error('tcp_no_metrics_save cannot be set');
+  const isSet = set(name, 'tcp_congestion_control', congestion) || setRestricted(name, congestion);
+  if (!isSet) throw new Error(`this kernel does not let TCP use ${congestion}; try --congestion`);
+}
+
+/** A namespace may only use what the kernel allows to everybody; that is widened for as long as this takes. */
+function setRestricted(name: string, congestion: Congestion): boolean {
+  const allowed = readFileSync(ALLOWED, 'utf8').trim();
+  try {
+    writeFileSync(ALLOWED, `${allowed} ${congestion}`);
+  } catch {
+    return false;
+  }
+  const isSet = set(name, 'tcp_congestion_control', congestion);
+  writeFileSync(ALLOWED, allowed);
+  return isSet;
+}
+
+function set(name: string, key: string, value: string): boolean {
+  const script = `echo ${value} > /proc/sys/net/ipv4/${key}`;
+  return spawnSync('ip', ['netns', 'exec', name, 'sh', '-c', script]).status === 0;
 }
 
 /** What an earlier run left behind that was killed. */

@@ -39,8 +39,7 @@ export class MqttClient {
   ): Promise<MqttClient> {
     const client = new MqttClient(await dial(), events);
     await client.#ask(connectPacket(clientId, target.user, target.password), client.streams[0]);
-    for (let index = 0; index < streams; index += 1)
-      client.#listen(await client.#connection.openStream());
+    for (let index = 0; index < streams; index += 1) client.#listen(await client.#connection.openStream());
     return client;
   }
 

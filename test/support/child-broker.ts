@@ -31,6 +31,8 @@ export interface ChildBrokerOptions {
   readonly config?: Readonly<Record<string, unknown>>;
   /** Flags of Node itself, e.g. `--trace-gc`. */
   readonly nodeFlags?: readonly string[];
+  /** A command that is put before Node's, such as `ip netns exec NAME`; its process must become that of Node. */
+  readonly through?: readonly string[];
   /** File descriptors the broker may have. Default: what this process has. */
   readonly openFilesMax?: number;
 }
@@ -115,7 +117,8 @@ async function launch(
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('SLUICE_')));
   const limit = options.openFilesMax === undefined ? '' : `ulimit -n ${options.openFilesMax} && `;
   // The shell replaces itself, so that the child's pid is the broker's.
-  const child = spawn('/bin/sh', ['-c', `${limit}exec "$@"`, 'sh', process.execPath, ...args], {
+  const command = [...(options.through ?? []), process.execPath, ...args];
+  const child = spawn('/bin/sh', ['-c', `${limit}exec "$@"`, 'sh', ...command], {
     cwd: directory,
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
