@@ -5,7 +5,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import { type Dial, diallerFor } from './dial.ts';
 import { MqttClient } from './mqtt-client.ts';
-import { PublishTemplate } from './packets.ts';
+import { PublishTemplate, STAMP_BYTES } from './packets.ts';
 import { Samples, usageOfTree } from './samples.ts';
 import type { Outcome, Task } from './task.ts';
 
@@ -15,6 +15,8 @@ const BATCH_MAX = 100;
 const TIMED_EVERY = 16;
 const LEFT_BEHIND_MS = 5_000;
 const TOPIC = 'bench/doors';
+/** Instead of a time stamp. */
+const NOT_TIMED = -1;
 
 /** What is counted while a load runs. */
 interface Counters {
@@ -161,55 +163,93 @@ async function startConnect(task: Task, dial: Dial): Promise<Load> {
 }
 
 async function startPaced(task: Task, dial: Dial): Promise<Load> {
-  const { target, pairs, topics, streams, perSecond, lateMs } = task;
+  const { pairs, perSecond, largePerSecond } = task;
   const counters = newCounters();
-  const clients: MqttClient[] = [];
-  const sends: ((stampMs: number) => void)[] = [];
-  for (let pair = 0; pair < pairs; pair += 1) {
-    const publisher = await MqttClient.open(dial, `p${pair}`, target, {}, streams);
-    const subscriber = await MqttClient.open(
-      dial,
-      `s${pair}`,
-      target,
-      {
-        published: (stampMs) => {
-          const ms = performance.now() - stampMs;
-          counters.done += 1;
-          counters.latencies.add(ms);
-          if (ms > lateMs) counters.late += 1;
-        },
-      },
-      streams,
-    );
-    const templates: PublishTemplate[] = [];
-    const streamOf = (client: MqttClient, topic: number) =>
-      client.streams[streams === 0 ? 0 : 1 + (topic % streams)];
-    for (let topic = 0; topic < topics; topic += 1) {
-      const name = `${TOPIC}/${pair}/${topic}`;
-      templates.push(new PublishTemplate(name, 1, task.payloadBytes));
-      await subscriber.subscribe(name, 1, streamOf(subscriber, topic));
-    }
-    clients.push(publisher, subscriber);
-    let count = 0;
-    sends.push((stampMs) => {
-      const topic = count % topics;
-      count += 1;
-      streamOf(publisher, topic).write(templates[topic].copies(1, stampMs, (count % 65_535) + 1));
-      counters.sent += 1;
-    });
-  }
-  // Each pair at moments of its own, and stamped with the moment it was to be sent: a client that is late is not to hide that.
+  const opened: PacedPair[] = [];
+  for (let name = 0; name < pairs; name += 1) opened.push(await openPacedPair(task, dial, name, counters));
   const startedAt = performance.now();
-  let next = 0;
+  const messages = new Metronome(startedAt, perSecond * pairs, (index, dueAt) => {
+    counters.sent += 1;
+    opened[index % pairs].send(dueAt);
+  });
+  const large = new Metronome(startedAt, largePerSecond * pairs, (index) =>
+    opened[index % pairs].sendLarge(),
+  );
   const timer = setInterval(() => {
-    for (;;) {
-      const dueAt = startedAt + (next * 1_000) / (perSecond * pairs);
-      if (dueAt > performance.now()) return;
-      sends[next % pairs](dueAt);
-      next += 1;
-    }
+    large.catchUp();
+    messages.catchUp();
   }, 1);
+  const clients = opened.flatMap((pair) => pair.clients);
   return { counters, countedTwice: true, ...ending(clients, counters, () => clearInterval(timer)) };
+}
+
+interface PacedPair {
+  readonly clients: readonly MqttClient[];
+  /** To the next topic in turn. */
+  send(stampMs: number): void;
+  sendLarge(): void;
+}
+
+async function openPacedPair(task: Task, dial: Dial, name: number, counters: Counters): Promise<PacedPair> {
+  const { target, topics, streams, lateMs, payloadBytes, largeBytes, largePerSecond } = task;
+  const publisher = await MqttClient.open(dial, `p${name}`, target, {}, streams);
+  const published = (stampMs: number): void => {
+    if (stampMs === NOT_TIMED) return;
+    const ms = performance.now() - stampMs;
+    counters.done += 1;
+    counters.latencies.add(ms);
+    if (ms > lateMs) counters.late += 1;
+  };
+  const subscriber = await MqttClient.open(dial, `s${name}`, target, { published }, streams);
+  const streamOf = (client: MqttClient, topic: number) =>
+    client.streams[streams === 0 ? 0 : 1 + (topic % streams)];
+  const topicOf = (topic: number) => `${TOPIC}/${name}/${topic}`;
+  for (let topic = 0; topic < topics; topic += 1)
+    await subscriber.subscribe(topicOf(topic), 1, streamOf(subscriber, topic));
+  // The last topic is that of the large ones.
+  const small = largePerSecond === 0 ? topics : topics - 1;
+  const templates = Array.from(
+    { length: small },
+    (_, topic) => new PublishTemplate(topicOf(topic), 1, payloadBytes),
+  );
+  const large = new PublishTemplate(topicOf(topics - 1), 1, Math.max(largeBytes, STAMP_BYTES));
+  let packetId = 0;
+  let turn = 0;
+  const publish = (topic: number, template: PublishTemplate, stampMs: number): void => {
+    packetId = (packetId % 65_535) + 1;
+    streamOf(publisher, topic).write(template.copies(1, stampMs, packetId));
+  };
+  return {
+    clients: [publisher, subscriber],
+    send: (stampMs) => {
+      publish(turn, templates[turn], stampMs);
+      turn = (turn + 1) % small;
+    },
+    sendLarge: () => publish(topics - 1, large, NOT_TIMED),
+  };
+}
+
+/** Beats at given moments; beats that are late are told when they were due, so that a client that is late does not hide it. */
+class Metronome {
+  readonly #startedAt: number;
+  readonly #perSecond: number;
+  readonly #beat: (index: number, dueAt: number) => void;
+  #next: number;
+
+  constructor(startedAt: number, perSecond: number, beat: (index: number, dueAt: number) => void) {
+    this.#startedAt = startedAt;
+    this.#perSecond = perSecond;
+    this.#beat = beat;
+    this.#next = 0;
+  }
+
+  catchUp(): void {
+    for (; this.#perSecond > 0; this.#next += 1) {
+      const dueAt = this.#startedAt + (this.#next * 1_000) / this.#perSecond;
+      if (dueAt > performance.now()) return;
+      this.#beat(this.#next, dueAt);
+    }
+  }
 }
 
 /** How a load over these clients ends. */
@@ -253,12 +293,13 @@ async function measure(task: Task): Promise<Outcome> {
   const messages = done * (load.countedTwice ? 2 : 1);
   await Promise.race([load.failed, load.stop()]);
   load.close();
-  const [p50Ms, p95Ms, p99Ms] = counters.latencies.percentiles(0.5, 0.95, 0.99);
+  const [p50Ms, p90Ms, p95Ms, p99Ms] = counters.latencies.percentiles(0.5, 0.9, 0.95, 0.99);
   const { sent } = counters;
   return {
     perSecond: done / seconds,
     count: counters.done,
     p50Ms,
+    p90Ms,
     p95Ms,
     p99Ms,
     inTimeShare: (counters.done - counters.late) / sent,

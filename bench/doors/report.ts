@@ -63,6 +63,7 @@ function renderLossy(results: readonly DoorResult[]): string {
     'rate/s',
     'MB/s',
     'p50 ms',
+    'p90 ms',
     'p95 ms',
     'p99 ms',
     `in ${late} ms`,
@@ -80,6 +81,7 @@ function renderLossy(results: readonly DoorResult[]): string {
         short(run.perSecond),
         megabytes(run),
         run.p50Ms.toFixed(0),
+        run.p90Ms.toFixed(0),
         run.p95Ms.toFixed(0),
         run.p99Ms.toFixed(0),
         result.scenario.load.lateMs > 0 ? `${(run.inTimeShare * 100).toFixed(1)} %` : '',
@@ -116,7 +118,7 @@ function renderRivals(results: readonly DoorResult[]): string {
     const said =
       about === 'bytes'
         ? `${mine.megabytesPerSecond.toFixed(2)} MB/s instead of ${theirs.megabytesPerSecond.toFixed(2)} (× ${(mine.megabytesPerSecond / theirs.megabytesPerSecond).toFixed(2)})`
-        : (['p50Ms', 'p95Ms', 'p99Ms'] as const)
+        : (['p50Ms', 'p90Ms', 'p99Ms'] as const)
             .map(
               (key) =>
                 `${key.slice(0, 3)} ${mine[key].toFixed(0)} ms instead of ${theirs[key].toFixed(0)} (× ${(mine[key] / theirs[key]).toFixed(2)})`,

@@ -45,6 +45,9 @@ export interface Task {
   readonly streams: number;
   /** `paced`: messages a second, of each pair. */
   readonly perSecond: number;
+  /** `paced`: large messages besides, on the last topic, which are not timed; 0: none. */
+  readonly largePerSecond: number;
+  readonly largeBytes: number;
   /** `paced`: a message that takes longer is late, in milliseconds. */
   readonly lateMs: number;
   /** The broker's process, whose CPU time and memory are read. */
@@ -56,9 +59,10 @@ export interface Outcome {
   readonly perSecond: number;
   readonly count: number;
   readonly p50Ms: number;
+  readonly p90Ms: number;
   readonly p95Ms: number;
   readonly p99Ms: number;
-  /** Of all that were sent; `paced` alone. */
+  /** Of all that were sent and timed; `paced` alone. */
   readonly inTimeShare: number;
   /** Sent and not there five seconds later. */
   readonly lost: number;
