@@ -17,6 +17,7 @@ const PROBES = 10_000;
 
 export const DOOR_NAMES: readonly DoorName[] = ['tcp', 'tls', 'ws', 'wss', 'wt', 'quic'];
 const SCHEMES = { tcp: 'mqtt', tls: 'mqtts', ws: 'ws', wss: 'wss', wt: 'wt', quic: 'quic' } as const;
+const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 const LOOPBACK = '127.0.0.1';
 
 /** What the bad network is like. */
@@ -68,8 +69,17 @@ export const CLEAN_SCENARIOS: readonly DoorScenario[] = [
   { name: 'connect', title: 'connect', about: 'messages', load: { ...NOTHING, kind: 'connect', window: 8 } },
 ];
 
-/** Five publishers and their subscribers, QoS 1. Without loss a message takes one round trip; a loss costs about another. */
-const TELEMETRY = { ...NOTHING, kind: 'paced', pairs: 5, topics: 8, perSecond: 100, lateMs: 75 } as const;
+/** On the bad network a message takes 50 ms, and some 110 where a packet of it was lost. */
+export const LATE_MS = 75;
+/** Five publishers and their subscribers, QoS 1. */
+const TELEMETRY = {
+  ...NOTHING,
+  kind: 'paced',
+  pairs: 5,
+  topics: 8,
+  perSecond: 100,
+  lateMs: LATE_MS,
+} as const;
 
 export const LOSSY_SCENARIOS: readonly DoorScenario[] = [
   {
@@ -139,22 +149,31 @@ export function titleOf({ door, streams }: DoorUse): string {
 
 /** @param print hears of each run as it ends */
 export async function measureDoors(plan: DoorPlan, print: (line: string) => void): Promise<DoorReport> {
-  // As after a termination in order: children and namespaces go.
-  const interrupted = (): void => process.exit(130);
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, interrupted);
-  const uses = plan.doors.map((door) => ({ door, streams: 0 }));
   const chosen = (all: readonly DoorScenario[]) => all.filter(({ name }) => plan.scenarios.includes(name));
-  const clean = await runScenarios(chosen(CLEAN_SCENARIOS), uses, plan, null, print);
-  const bad = chosen(LOSSY_SCENARIOS);
-  if (bad.length === 0) return { clean, lossy: [], link: null };
+  // As after an end in order: children and namespaces go.
+  const interrupted = (): void => process.exit(130);
+  for (const signal of SIGNALS) process.once(signal, interrupted);
+  try {
+    const clean = await runScenarios(chosen(CLEAN_SCENARIOS), plan, null, print);
+    return { clean, ...(await measureLossy(chosen(LOSSY_SCENARIOS), plan, print)) };
+  } finally {
+    for (const signal of SIGNALS) process.removeListener(signal, interrupted);
+  }
+}
+
+async function measureLossy(
+  scenarios: readonly DoorScenario[],
+  plan: DoorPlan,
+  print: (line: string) => void,
+): Promise<Omit<DoorReport, 'clean'>> {
+  if (scenarios.length === 0) return { lossy: [], link: null };
   let link: Link | undefined;
   try {
     link = await Link.open({ ...BAD_NETWORK, means: plan.means, congestion: plan.congestion });
     const report = await probe(link, plan);
-    const lossy = await runScenarios(bad, uses, plan, link, print);
-    return { clean, lossy, link: report };
+    return { lossy: await runScenarios(scenarios, plan, link, print), link: report };
   } catch (error) {
-    return { clean, lossy: [], link: (error as Error).message };
+    return { lossy: [], link: (error as Error).message };
   } finally {
     link?.close();
   }
@@ -163,13 +182,13 @@ export async function measureDoors(plan: DoorPlan, print: (line: string) => void
 /** A broker for each door, so that none is served by code that another has warmed; those that have nothing to do cost nothing. */
 async function runScenarios(
   scenarios: readonly DoorScenario[],
-  uses: readonly DoorUse[],
   plan: DoorPlan,
   link: Link | null,
   print: (line: string) => void,
 ): Promise<DoorResult[]> {
   const brokers = new Map<DoorName, ChildBroker>();
   if (scenarios.length === 0) return [];
+  const uses = plan.doors.map((door) => ({ door, streams: 0 }));
   try {
     for (const { door } of uses) if (!brokers.has(door)) brokers.set(door, await startBroker(door, link));
     const results: DoorResult[] = [];
@@ -234,7 +253,7 @@ function taskOf(
   };
   // Chance needs more time.
   const times = link === null ? 1 : 2;
-  const duration = { seconds: seconds * times, warmUpSeconds: 0.5 * times };
+  const duration = { seconds: seconds * times, warmUpSeconds: Math.min(seconds, 0.5) * times };
   return { ...scenario.load, ...duration, target, streams, brokerPid: broker.pid };
 }
 

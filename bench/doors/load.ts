@@ -165,8 +165,8 @@ async function startConnect(task: Task, dial: Dial): Promise<Load> {
 async function startPaced(task: Task, dial: Dial): Promise<Load> {
   const { pairs, perSecond, largePerSecond } = task;
   const counters = newCounters();
-  const opened: PacedPair[] = [];
-  for (let name = 0; name < pairs; name += 1) opened.push(await openPacedPair(task, dial, name, counters));
+  const opening = Array.from({ length: pairs }, (_, name) => openPacedPair(task, dial, name, counters));
+  const opened = await Promise.all(opening);
   const startedAt = performance.now();
   const messages = new Metronome(startedAt, perSecond * pairs, (index, dueAt) => {
     counters.sent += 1;
@@ -192,7 +192,6 @@ interface PacedPair {
 
 async function openPacedPair(task: Task, dial: Dial, name: number, counters: Counters): Promise<PacedPair> {
   const { target, topics, streams, lateMs, payloadBytes, largeBytes, largePerSecond } = task;
-  const publisher = await MqttClient.open(dial, `p${name}`, target, {}, streams);
   const published = (stampMs: number): void => {
     if (stampMs === NOT_TIMED) return;
     const ms = performance.now() - stampMs;
@@ -200,12 +199,17 @@ async function openPacedPair(task: Task, dial: Dial, name: number, counters: Cou
     counters.latencies.add(ms);
     if (ms > lateMs) counters.late += 1;
   };
-  const subscriber = await MqttClient.open(dial, `s${name}`, target, { published }, streams);
+  const [publisher, subscriber] = await Promise.all([
+    MqttClient.open(dial, `p${name}`, target, {}, streams),
+    MqttClient.open(dial, `s${name}`, target, { published }, streams),
+  ]);
   const streamOf = (client: MqttClient, topic: number) =>
     client.streams[streams === 0 ? 0 : 1 + (topic % streams)];
   const topicOf = (topic: number) => `${TOPIC}/${name}/${topic}`;
-  for (let topic = 0; topic < topics; topic += 1)
-    await subscriber.subscribe(topicOf(topic), 1, streamOf(subscriber, topic));
+  const subscribing = Array.from({ length: topics }, (_, topic) =>
+    subscriber.subscribe(topicOf(topic), 1, streamOf(subscriber, topic)),
+  );
+  await Promise.all(subscribing);
   // The last topic is that of the large ones.
   const small = largePerSecond === 0 ? topics : topics - 1;
   const templates = Array.from(

@@ -16,14 +16,14 @@ export class MqttClient {
   readonly streams: ByteStream[];
   readonly #connection: Connection;
   readonly #events: ClientEvents;
-  /** What waits for CONNACK or SUBACK. */
-  #answered: (returnCode: number) => void;
+  /** What waits for CONNACK or SUBACK. Which is whose does not matter: any refusal is the end. */
+  readonly #waiting: ((returnCode: number) => void)[];
   #isClosing: boolean;
 
   private constructor(connection: Connection, events: ClientEvents) {
     this.#connection = connection;
     this.#events = events;
-    this.#answered = () => {};
+    this.#waiting = [];
     this.#isClosing = false;
     this.streams = [];
     this.#listen(connection.control);
@@ -64,7 +64,7 @@ export class MqttClient {
 
   async #ask(packet: Buffer, stream: ByteStream): Promise<void> {
     const answer = new Promise<number>((resolve) => {
-      this.#answered = resolve;
+      this.#waiting.push(resolve);
     });
     stream.write(packet);
     const returnCode = await Promise.race([answer, this.failed()]);
@@ -79,7 +79,7 @@ export class MqttClient {
         this.#events.published?.(stampMs);
       },
       acknowledged: (packetId) => this.#events.acknowledged?.(packetId),
-      answered: (returnCode) => this.#answered(returnCode),
+      answered: (returnCode) => this.#waiting.shift()?.(returnCode),
     });
     this.streams.push(stream);
     stream.onData((chunk) => {

@@ -1,6 +1,6 @@
 /** Turns what was measured at the doors into tables, and says by how much QUIC and WebTransport win or lose. */
 import { renderTable, short } from '../report.ts';
-import { BAD_NETWORK, type DoorReport, type DoorResult, type LinkReport, titleOf } from './doors.ts';
+import { BAD_NETWORK, type DoorReport, type DoorResult, LATE_MS, type LinkReport, titleOf } from './doors.ts';
 import type { DoorName, Outcome } from './task.ts';
 
 /** What each is instead of: with TLS, and for the same kind of client. */
@@ -56,7 +56,6 @@ function renderClean(results: readonly DoorResult[]): string {
 }
 
 function renderLossy(results: readonly DoorResult[]): string {
-  const late = results.find(({ scenario }) => scenario.load.lateMs > 0)?.scenario.load.lateMs ?? 0;
   const columns = [
     'bad network',
     'door',
@@ -66,7 +65,7 @@ function renderLossy(results: readonly DoorResult[]): string {
     'p90 ms',
     'p95 ms',
     'p99 ms',
-    `in ${late} ms`,
+    `in ${LATE_MS} ms`,
     'CPU µs',
     '',
   ];
