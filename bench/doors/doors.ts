@@ -252,8 +252,8 @@ function taskOf(
     congestion,
   };
   // Chance needs more time.
-  const times = link === null ? 1 : 2;
-  const duration = { seconds: seconds * times, warmUpSeconds: Math.min(seconds, 0.5) * times };
+  const times = link === null ? 1 : 2.5;
+  const duration = { seconds: seconds * times, warmUpSeconds: Math.min(seconds, 0.4) * times };
   return { ...scenario.load, ...duration, target, streams, brokerPid: broker.pid };
 }
 

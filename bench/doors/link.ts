@@ -109,7 +109,9 @@ export class Link {
 /** False: the kernel cannot. */
 function makeNetem(names: readonly [string, string], options: LinkOptions): boolean {
   const { delayMs, lossShare, rateMbit, queueBytes } = options;
-  ip('link', 'add', DEVICE, 'netns', names[0], 'type', 'veth', 'peer', 'name', DEVICE, 'netns', names[1]);
+  const peer = ['peer', 'name', DEVICE, 'netns', names[1]];
+  const veth = ['link', 'add', DEVICE, 'netns', names[0], 'type', 'veth', ...peer];
+  if (spawnSync('ip', veth).status !== 0) return false;
   const underWayBytes = (rateMbit * 1e6 * (delayMs / 1e3)) / 8;
   const packets = Math.ceil((queueBytes + underWayBytes) / MTU_BYTES);
   for (const name of names) {
