@@ -17,6 +17,9 @@ const PROBES = 10_000;
 
 export const DOOR_NAMES: readonly DoorName[] = ['tcp', 'tls', 'ws', 'wss', 'wt', 'quic'];
 const SCHEMES = { tcp: 'mqtt', tls: 'mqtts', ws: 'ws', wss: 'wss', wt: 'wt', quic: 'quic' } as const;
+/** Doors whose connections can have data streams, and how many of them are used: one for each topic. */
+const STREAM_DOORS: readonly DoorName[] = ['wt', 'quic'];
+const STREAMS = 8;
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const;
 const LOOPBACK = '127.0.0.1';
 
@@ -188,11 +191,11 @@ async function runScenarios(
 ): Promise<DoorResult[]> {
   const brokers = new Map<DoorName, ChildBroker>();
   if (scenarios.length === 0) return [];
-  const uses = plan.doors.map((door) => ({ door, streams: 0 }));
   try {
-    for (const { door } of uses) if (!brokers.has(door)) brokers.set(door, await startBroker(door, link));
+    for (const door of plan.doors) brokers.set(door, await startBroker(door, link));
     const results: DoorResult[] = [];
     for (const scenario of scenarios) {
+      const uses = usesOf(scenario, plan);
       const outcomes = uses.map((): Outcome[] => []);
       const errors = new Map<DoorUse, string>();
       for (let round = 0; round < plan.repeat; round += 1) {
@@ -217,6 +220,13 @@ async function runScenarios(
   } finally {
     for (const broker of brokers.values()) await broker.stop();
   }
+}
+
+/** Several streams where a load has several topics and a door has streams. */
+function usesOf({ load }: DoorScenario, { doors }: DoorPlan): DoorUse[] {
+  const uses = doors.map((door) => ({ door, streams: 0 }));
+  const several = load.kind === 'paced' ? doors.filter((door) => STREAM_DOORS.includes(door)) : [];
+  return [...uses, ...several.map((door) => ({ door, streams: STREAMS }))];
 }
 
 function startBroker(door: DoorName, link: Link | null): Promise<ChildBroker> {
