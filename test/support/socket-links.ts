@@ -61,9 +61,12 @@ export class SocketLinks {
   step(act: () => Promise<void> | void, isDone: () => boolean = () => true): void {
     this.#steps++;
     this.#underWay = this.#underWay.then(async () => {
-      await act();
-      await until(isDone, 'what a client did reaches the core');
-      this.#stepsDone++;
+      try {
+        await act();
+        await until(isDone, 'what a client did reaches the core');
+      } finally {
+        this.#stepsDone++;
+      }
     });
     // Whoever waits hears of it.
     this.#underWay.catch(() => {});
@@ -87,9 +90,15 @@ export class SocketLinks {
 
   /** Breaks all connections off, and waits until the core has heard of it. */
   async clear(): Promise<void> {
+    // What failed has failed a test, and is not to fail the next.
+    this.#underWay = this.#underWay.catch(() => {});
     for (const link of this.#links) link.abort();
-    await this.settled();
-    this.#links.length = 0;
+    try {
+      await this.settled();
+    } finally {
+      this.#underWay = this.#underWay.catch(() => {});
+      this.#links.length = 0;
+    }
   }
 
   async close(): Promise<void> {
