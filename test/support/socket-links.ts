@@ -65,7 +65,7 @@ export class SocketLinks {
         await act();
         await until(isDone, 'what a client did reaches the core');
       } finally {
-        this.#stepsDone++;
+        this.#stepsDone = Math.min(this.#steps, this.#stepsDone + 1);
       }
     });
     // Whoever waits hears of it.
@@ -90,15 +90,20 @@ export class SocketLinks {
 
   /** Breaks all connections off, and waits until the core has heard of it. */
   async clear(): Promise<void> {
-    // What failed has failed a test, and is not to fail the next.
-    this.#underWay = this.#underWay.catch(() => {});
+    this.#forget();
     for (const link of this.#links) link.abort();
     try {
       await this.settled();
     } finally {
-      this.#underWay = this.#underWay.catch(() => {});
+      this.#forget();
       this.#links.length = 0;
     }
+  }
+
+  /** What failed has failed a test, and is not to fail the next. */
+  #forget(): void {
+    this.#underWay = this.#underWay.catch(() => {});
+    this.#stepsDone = this.#steps;
   }
 
   async close(): Promise<void> {
