@@ -52,6 +52,7 @@ export class QuicPeer {
   #keyFile: string | undefined;
   #keys: PacketKeys | undefined;
   #injected = 0;
+  #isDeaf = false;
   #settle: (end: QuicEnd) => void = () => {};
   #onChange: () => void = () => {};
 
@@ -164,6 +165,7 @@ export class QuicPeer {
   }
 
   close(code = 0): void {
+    if (this.#isDeaf) this.vanish();
     if (this.isOver) return;
     try {
       this.native.close(true, code, Buffer.alloc(0));
@@ -179,14 +181,19 @@ export class QuicPeer {
     this.#end();
   }
 
-  /** Sends frames of any kind in a packet of their own, behind the engine's back. */
+  /** Sends frames of any kind in a packet of their own. From the first on the engine is out of the game: it would find this odd. */
   inject(frames: Uint8Array): void {
-    const secret = /^CLIENT_TRAFFIC_SECRET_0 \w+ (\w{64})$/m.exec(readFileSync(this.#keyFile!, 'utf8'));
-    if (secret === null) throw new Error('the cipher is another than AES-128-GCM');
-    this.#keys ??= keysOf(Buffer.from(secret[1]!, 'hex'));
-    // Far from the engine's own, which the other side can no longer tell from these: it is not heard after this.
+    this.#keys ??= this.#readKeys();
+    this.#isDeaf = true;
+    clearTimeout(this.#timer);
     const number = 100_000 + this.#injected++;
     this.socket.send(shortPacket(this.native.destinationId(), number, frames, this.#keys), this.#port, HOST);
+  }
+
+  #readKeys(): PacketKeys {
+    const secret = /^CLIENT_TRAFFIC_SECRET_0 \w+ (\w{64})$/m.exec(readFileSync(this.#keyFile!, 'utf8'));
+    if (secret === null) throw new Error('the cipher is another than AES-128-GCM');
+    return keysOf(Buffer.from(secret[1]!, 'hex'));
   }
 
   /** A stream as a client of doors. */
@@ -219,7 +226,7 @@ export class QuicPeer {
 
   /** Reads, writes and sends what can be. */
   turn(): void {
-    if (this.isOver) return;
+    if (this.isOver || this.#isDeaf) return;
     const { native } = this;
     if (native.isEstablished()) {
       for (const [stream, outgoing] of this.#outgoing) this.#write(stream, outgoing);
@@ -231,7 +238,7 @@ export class QuicPeer {
   }
 
   #arrive(datagram: Buffer, from: number): void {
-    if (this.isOver) return;
+    if (this.isOver || this.#isDeaf) return;
     try {
       this.native.recv(datagram, { from: { host: HOST, port: from }, to: this.#local });
     } catch {
