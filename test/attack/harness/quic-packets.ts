@@ -16,7 +16,7 @@ export interface PacketKeys {
 }
 
 /** RFC 9000, 16 */
-export function varint(value: number): Buffer {
+export function varint(value: number): Buffer<ArrayBuffer> {
   if (value < 64) return Buffer.from([value]);
   if (value < 16_384) return Buffer.from([0x40 | (value >> 8), value & 255]);
   const bytes = Buffer.alloc(value < 2 ** 30 ? 4 : 8);

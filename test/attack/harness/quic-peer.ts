@@ -13,6 +13,8 @@ import { keysOf, type PacketKeys, shortPacket } from './quic-packets.ts';
 const HOST = '127.0.0.1';
 const READ_BYTES = 65_536;
 const DATAGRAM_BYTES = 1_350;
+/** Streams above are written once. */
+const LONG_LIVED_MAX = 16;
 
 /** What the engine can besides what the door uses of it. */
 interface NativePeer extends QuicheConnection {
@@ -229,7 +231,7 @@ export class QuicPeer {
     if (this.isOver || this.#isDeaf) return;
     const { native } = this;
     if (native.isEstablished()) {
-      for (const [stream, outgoing] of this.#outgoing) this.#write(stream, outgoing);
+      this.#writeAll();
       for (const stream of native.readable()) this.#read(stream);
     }
     this.#flush();
@@ -247,21 +249,31 @@ export class QuicPeer {
     this.turn();
   }
 
-  #write(stream: number, outgoing: Outgoing): void {
-    try {
-      while (outgoing.chunks.length > 0) {
-        const first = outgoing.chunks[0]!;
-        const isLast = outgoing.fin && outgoing.chunks.length === 1;
-        const sent = this.native.streamSend(stream, first, isLast) ?? 0;
-        if (sent < first.length) {
-          outgoing.chunks[0] = first.subarray(sent);
-          return;
-        }
-        outgoing.chunks.shift();
+  #writeAll(): void {
+    /** Kinds of streams (the two lowest bits of their ids) of which no more may be opened. */
+    const full = new Set<number>();
+    for (const [stream, outgoing] of this.#outgoing) {
+      if (full.has(stream & 3)) continue;
+      try {
+        this.#write(stream, outgoing);
+      } catch (error) {
+        // Not yet, or no longer.
+        if ((error as Error).message.startsWith('StreamLimit')) full.add(stream & 3);
+        else outgoing.chunks.length = 0;
       }
-    } catch (error) {
-      // Not yet, or no longer.
-      if (!(error as Error).message.startsWith('StreamLimit')) outgoing.chunks.length = 0;
+      if (outgoing.chunks.length === 0 && stream > LONG_LIVED_MAX) this.#outgoing.delete(stream);
+    }
+  }
+
+  #write(stream: number, { chunks, fin }: Outgoing): void {
+    while (chunks.length > 0) {
+      const first = chunks[0]!;
+      const sent = this.native.streamSend(stream, first, fin && chunks.length === 1) ?? 0;
+      if (sent < first.length) {
+        chunks[0] = first.subarray(sent);
+        return;
+      }
+      chunks.shift();
     }
   }
 
