@@ -253,6 +253,11 @@ class Link implements ClientEnd {
     });
   }
 
+  takeOneWrite(): void {
+    this.resume();
+    this.pause();
+  }
+
   end(): void {
     this.#leave('end');
   }

@@ -62,6 +62,8 @@ export interface ClientEnd {
   take(): Buffer;
   pause(): void;
   resume(): void;
+  /** After `pause`: takes the one write that waits. */
+  takeOneWrite(): void;
   end(): void;
   abort(): void;
   /** Resolves when nothing is under way. Without it that is so after a few turns of the event loop. */
