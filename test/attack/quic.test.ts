@@ -92,11 +92,11 @@ const BURDENS: Readonly<Record<string, (at: number) => Uint8Array>> = {
     Buffer.concat([varint(0x02), varint(1_000_000 + at), varint(0), varint(0), varint(1_000)]),
 };
 
-for (const door of UDP_DOORS) {
-  attackBroker(
-    `frames that cost the engine something, by the ten thousand, cost nobody else anything at the ${door} door`,
-    { doors: DOOR_URLS },
-    async (target) => {
+attackBroker(
+  'frames that cost the engine something, by the ten thousand, cost nobody else anything at the doors over UDP',
+  { doors: DOOR_URLS },
+  async (target) => {
+    for (const door of UDP_DOORS) {
       for (const [what, frame] of Object.entries(BURDENS)) {
         const peer = await stranger(target, door, { logsKeys: true });
         await flood(target, 500, (step) => {
@@ -109,13 +109,15 @@ for (const door of UDP_DOORS) {
         await next.expectQuiet();
         next.raw.end();
       }
-    },
-  );
+    }
+  },
+);
 
-  attackBroker(
-    `${SILENT} connections without a word take the places of strangers at the ${door} door, and of nobody else`,
-    { doors: DOOR_URLS, config: { strangers: { totalMax: STRANGERS_MAX } } },
-    async (target) => {
+attackBroker(
+  `${SILENT} connections without a word take the places of strangers at the doors over UDP, and of nobody else`,
+  { doors: DOOR_URLS, config: { strangers: { totalMax: STRANGERS_MAX } } },
+  async (target) => {
+    for (const door of UDP_DOORS) {
       const peers: QuicPeer[] = [];
       const before = await target.memory();
       await target.canary.singDuring(SILENT / AT_ONCE, async (step) => {
@@ -132,18 +134,20 @@ for (const door of UDP_DOORS) {
       assert.ok(open() > STRANGERS_MAX / 2, `only ${open()} are open`);
       const { residentBytes } = await target.memory();
       const each = (residentBytes - before.residentBytes) / 1_024 / open();
-      target.tell(`${Math.round(each)} KB of the process for each of ${open()} silent connections`);
+      target.tell(`${door}: ${Math.round(each)} KB of the process for each of ${open()} silent connections`);
       const late = await target.connect({ clientId: 'late' }, door, 500_000);
       await late.expectQuiet();
       late.raw.end();
       for (const peer of peers) peer.close();
-    },
-  );
+    }
+  },
+);
 
-  attackBroker(
-    `thousands of streams, datagrams and resets beside its own end or harm a client of the ${door} door alone`,
-    { doors: DOOR_URLS },
-    async (target) => {
+attackBroker(
+  'thousands of streams, datagrams and resets beside its own end or harm a client of a door over UDP alone',
+  { doors: DOOR_URLS },
+  async (target) => {
+    for (const door of UDP_DOORS) {
       const peer = await stranger(target, door);
       const client = await new DoorClient(mqttOf(door, peer), 5).connect({ clientId: 'many' });
       const [firstBidi, firstUni] = door === 'quic' ? [4, 2] : [8, 14];
@@ -159,13 +163,15 @@ for (const door of UDP_DOORS) {
       else await client.expectQuiet();
       await target.assertGrownBy(16 << 20, 'streams and datagrams');
       peer.close();
-    },
-  );
+    }
+  },
+);
 
-  attackBroker(
-    `${COMERS} that come to the ${door} door and break off at every stage, with a word or without, are forgotten`,
-    { doors: DOOR_URLS },
-    async (target) => {
+attackBroker(
+  `${COMERS} that come to each door over UDP and break off at every stage, with a word or without, are forgotten`,
+  { doors: DOOR_URLS },
+  async (target) => {
+    for (const door of UDP_DOORS) {
       const port = target.broker.port(door);
       await target.canary.singDuring(COMERS / AT_ONCE, async (step) => {
         const batch = Array.from({ length: AT_ONCE }, async (_, at) => {
@@ -185,9 +191,9 @@ for (const door of UDP_DOORS) {
       const late = await target.connect({ clientId: 'late' }, door, 500_000);
       await late.expectQuiet();
       late.raw.end();
-    },
-  );
-}
+    }
+  },
+);
 
 async function stranger(target: Target, door: UdpDoorName, options: QuicPeerOptions = {}): Promise<QuicPeer> {
   const port = target.broker.port(door);
