@@ -28,6 +28,8 @@ const LAST_WORD_MS = 3_000;
  * repetitions. The engine has no bound on what it keeps of a handshake's messages that do not follow each other, before or after its end.
  */
 const STRANGER_BYTES_MAX = 131_072;
+/** 20 MB, more than a window lets out. As a client's, the engine was seen to send probes of 67 bytes without end; that must not hold the process. */
+const DATAGRAMS_AT_ONCE_MAX = 16_384;
 const NONE = Buffer.alloc(0);
 
 /**
@@ -185,9 +187,10 @@ export class QuicConnection implements WireStream {
     if (this.#isGone) return;
     const host = this.#host;
     try {
-      for (;;) {
+      for (let count = 0; ; count++) {
         const sent = this.#native.send(host.room());
         if (sent === null) break;
+        if (count === DATAGRAMS_AT_ONCE_MAX) throw new Error('QUIC: the engine does not cease to send');
         // Is answered by acknowledgements, in a fraction of its bytes.
         if (this.#unreadBytes > 0) this.#unreadBytes -= sent[0] >> 1;
         const datagram = host.send(sent[0], this);
