@@ -3,7 +3,9 @@ import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
+import { hashArgon2id } from '../../auth/passwords/argon2id.ts';
 import { DoorClient } from '../bad-input/door-client.ts';
+import { connect } from '../support/packets.ts';
 import { UDP_DOORS, type UdpDoorName } from './harness/doors.ts';
 import { CONTROL_STREAM, Http3Peer, STREAM_HEAD } from './harness/http3-peer.ts';
 import { cryptoFrame, initialKeys, initialPacket, readRetry, varint } from './harness/quic-packets.ts';
@@ -21,6 +23,8 @@ const SILENT = 400;
 const STRANGERS_MAX = 100;
 const STREAMS = 600;
 const COMERS = 200;
+const GUESSES = 100;
+const PASSWORD = 'sings';
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -191,6 +195,33 @@ attackBroker(
       const late = await target.connect({ clientId: 'late' }, door, 500_000);
       await late.expectQuiet();
       late.raw.end();
+    }
+  },
+);
+
+attackBroker(
+  `${GUESSES} guesses from one address through each door over UDP are throttled as through any other`,
+  {
+    doors: DOOR_URLS,
+    passwordLines: [`canary:${await hashArgon2id(Buffer.from(PASSWORD))}`],
+    canary: { username: 'canary', password: PASSWORD },
+  },
+  async (target) => {
+    for (const [index, door] of UDP_DOORS.entries()) {
+      const heard = new Map<number, number>();
+      await target.canary.singDuring(GUESSES / AT_ONCE, async () => {
+        const guesses = Array.from({ length: AT_ONCE }, async () => {
+          const client = await target.client(door, 5, 3_000 + index);
+          client.send(connect({ clientId: 'guess', username: 'canary', password: 'a guess' }));
+          const { reasonCode } = await client.expect('CONNACK');
+          heard.set(reasonCode, (heard.get(reasonCode) ?? 0) + 1);
+          client.raw.abort();
+        });
+        await Promise.all(guesses);
+      });
+      assert.equal(heard.has(0), false, 'a guess got in');
+      assert.ok((heard.get(0x9f) ?? 0) > GUESSES / 2, `heard ${JSON.stringify([...heard])}`);
+      target.tell(`${door} heard ${[...heard].map(([code, count]) => `${count} × 0x${code.toString(16)}`)}`);
     }
   },
 );
