@@ -28,6 +28,8 @@ const LAST_WORD_MS = 3_000;
  * repetitions. The engine has no bound on what it keeps of a handshake's messages that do not follow each other, before or after its end.
  */
 const STRANGER_BYTES_MAX = 131_072;
+/** What the engine holds for a connection, roughly. */
+const ENGINE_BYTES = 32_768;
 /** 20 MB, more than a window lets out. As a client's, the engine was seen to send probes of 67 bytes without end; that must not hold the process. */
 const DATAGRAMS_AT_ONCE_MAX = 16_384;
 const NONE = Buffer.alloc(0);
@@ -69,6 +71,11 @@ export class QuicConnection implements WireStream {
   readonly host: string;
   readonly port: number;
   readonly visit: Visit;
+  /**
+   * Never touched. V8 knows nothing of the engine's memory, which is free only when it has collected what stands for it here; by the size of
+   * this it sees that it is time to.
+   */
+  readonly ballast: ArrayBufferView;
   isScheduled: boolean;
   isFlushScheduled: boolean;
   readonly #host: QuicHost;
@@ -113,6 +120,7 @@ export class QuicConnection implements WireStream {
       },
       left: () => visit.left(),
     };
+    this.ballast = Buffer.allocUnsafeSlow(ENGINE_BYTES);
     this.isScheduled = false;
     this.isFlushScheduled = false;
     this.#host = host;
