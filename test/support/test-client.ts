@@ -49,6 +49,7 @@ export type ReceivedName = keyof Received;
 
 /** How a connection ended, as the client sees it. */
 export interface ClientEnding {
+  readonly reasonCode?: number | undefined;
   readonly by: 'core' | 'client';
   readonly how: 'end' | 'abort';
 }
@@ -66,6 +67,8 @@ export interface ClientEnd {
   takeOneWrite(): void;
   end(): void;
   abort(): void;
+  /** Opens a data stream; in memory only. */
+  openStream?(): ClientEnd;
   /** Resolves when nothing is under way. Without it that is so after a few turns of the event loop. */
   settled?(): Promise<void>;
 }
@@ -95,7 +98,7 @@ export class TestClient {
 
   /** Opens a data stream of this connection. */
   openStream(): TestClient {
-    return new TestClient(this.#wire.openStream(), this.version, this.#packetIds);
+    return new TestClient(this.#wire.openStream!(), this.version, this.#packetIds);
   }
 
   /** The data stream was reset by the broker with this reason code, and nothing came on it. */

@@ -301,8 +301,7 @@ export class QuicConnection implements WireStream {
         const result = this.#native.streamRecv(CONTROL_STREAM, readBuffer);
         if (result === null) return;
         const [bytes, isLast] = result;
-        // Who is read may be as much ahead again: that is how far windows grow.
-        this.#unreadBytes -= 2 * bytes;
+        this.#wasRead(bytes);
         if (bytes > 0) wire.data(readBuffer.subarray(0, bytes));
         if (!isLast) continue;
         this.#end(undefined);
@@ -333,6 +332,11 @@ export class QuicConnection implements WireStream {
     return { native: this.#native, quiche, readBuffer };
   }
 
+  /** Who is read may be as much ahead again: that is how far windows grow. */
+  #wasRead(bytes: number): void {
+    this.#unreadBytes -= 2 * bytes;
+  }
+
   #streamHost(): StreamHost {
     return {
       ...this.#engine,
@@ -342,6 +346,7 @@ export class QuicConnection implements WireStream {
       accept: (wire) => this.#wire?.stream(wire) ?? null,
       sendSoon: () => this.sendSoon(),
       wake: () => this.wake(),
+      wasRead: (bytes) => this.#wasRead(bytes),
     };
   }
 
