@@ -97,13 +97,13 @@ const BURDENS: Readonly<Record<string, (at: number) => Uint8Array>> = {
 };
 
 attackBroker(
-  'frames that cost the engine something, by the ten thousand, cost nobody else anything at the doors over UDP',
+  'frames that cost the engine something, by the thousand, cost nobody else anything at the doors over UDP',
   { doors: DOOR_URLS },
   async (target) => {
     for (const door of UDP_DOORS) {
       for (const [what, frame] of Object.entries(BURDENS)) {
         const peer = await stranger(target, door, { logsKeys: true });
-        await flood(target, 500, (step) => {
+        await flood(target, 200, (step) => {
           const frames = Array.from({ length: 20 }, (_, at) => frame(2 + step * 20 + at));
           peer.inject(Buffer.concat(frames));
         });
