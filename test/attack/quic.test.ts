@@ -107,8 +107,10 @@ attackBroker(
           const frames = Array.from({ length: 20 }, (_, at) => frame(2 + step * 20 + at));
           peer.inject(Buffer.concat(frames));
         });
-        peer.vanish();
         await target.assertGrownBy(16 << 20, what);
+        // CONNECTION_CLOSE
+        peer.inject(Buffer.from([0x1d, 0, 0]));
+        peer.vanish();
         const next = await target.connect({ clientId: 'next' }, door, 90);
         await next.expectQuiet();
         next.raw.end();
