@@ -14,13 +14,22 @@ import type { RawClient } from '../contract/transport.ts';
 import { connect } from '../support/packets.ts';
 import { settle } from '../support/test-client.ts';
 import { attackCore } from './harness/core.ts';
-import { DOORS, type DoorName, dialMqtt } from './harness/sockets.ts';
+import { DOOR_URLS, DOORS, type DoorName, dialMqtt } from './harness/doors.ts';
 import { attackBroker, type Target } from './harness/target.ts';
 
 const SEED = Number(process.env.ATTACK_SEED ?? 20_240_607);
 const IN_PROCESS_INPUTS = 96_000;
 /** TLS and the upgrade cost more than what is attacked behind them. */
-const SOCKET_INPUTS: Readonly<Record<DoorName, number>> = { tcp: 2_000, tls: 600, ws: 800, wss: 600 };
+const DOOR_INPUTS: Readonly<Record<DoorName, number>> = {
+  tcp: 2_000,
+  tls: 600,
+  ws: 800,
+  wss: 600,
+  wt: 300,
+  quic: 300,
+};
+/** ATTACK_INPUTS=100000 sends that many through each door. */
+const INPUTS = Number(process.env.ATTACK_INPUTS ?? 0);
 const AT_ONCE = 100;
 const VERSIONS: readonly ProtocolVersion[] = [3, 4, 5];
 
@@ -123,16 +132,11 @@ describe(`malformed packets with seed ${SEED}`, () => {
   );
 
   for (const door of DOORS) {
-    const count = SOCKET_INPUTS[door];
+    const count = INPUTS || DOOR_INPUTS[door];
     attackBroker(
       `${count} of them through the ${door} door end ${count} connections`,
       {
-        doors: [
-          'mqtt://127.0.0.1:0',
-          'mqtts://127.0.0.1:0',
-          'ws://127.0.0.1:0/mqtt',
-          'wss://127.0.0.1:0/mqtt',
-        ],
+        doors: DOOR_URLS,
       },
       async (target) => {
         const inputs = new Inputs(SEED + DOORS.indexOf(door) + 1);

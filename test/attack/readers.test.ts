@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import type { DoorClient } from '../bad-input/door-client.ts';
 import { publish } from '../support/packets.ts';
-import { DOORS } from './harness/sockets.ts';
+import { DOOR_URLS, DOORS } from './harness/doors.ts';
 import { attackBroker, type LogLine, type Target } from './harness/target.ts';
 
-const READERS = 10;
+const READERS = 12;
 const PAYLOAD_BYTES = 65_536;
 /** 32 MB for each reader: several times what the kernel takes off the broker's hands for a connection. */
 const MESSAGES = 512;
@@ -14,12 +14,6 @@ const OUT_BYTES_MAX = 1_048_576;
 const SLACK_BYTES = 8 << 20;
 /** So that those who do not read go while the test looks on. */
 const LIMITS = { outBytesMax: OUT_BYTES_MAX, stalledReaderSeconds: 3 };
-const DOOR_URLS = [
-  'mqtt://127.0.0.1:0',
-  'mqtts://127.0.0.1:0',
-  'ws://127.0.0.1:0/mqtt',
-  'wss://127.0.0.1:0/mqtt',
-];
 
 /** Publishes at QoS 1, one after the other, beside the canary's songs; `reader` gets each. */
 async function flood(target: Target, reader: DoorClient): Promise<void> {
@@ -35,7 +29,7 @@ async function flood(target: Target, reader: DoorClient): Promise<void> {
 
 for (const qos of [0, 1] as const) {
   attackBroker(
-    `ten readers at QoS ${qos} that stand still in a flood of 64 KB messages hold up nobody, and go`,
+    `${READERS} readers at QoS ${qos} that stand still in a flood of 64 KB messages hold up nobody, and go`,
     { doors: DOOR_URLS, config: { limits: LIMITS } },
     async (target) => {
       const stalled: DoorClient[] = [];
@@ -50,7 +44,7 @@ for (const qos of [0, 1] as const) {
       await reader.subscribe('flood', 0);
       await flood(target, reader);
       // The message being sent, routes, sessions and what libraries leave behind are in it.
-      const growth = await target.assertGrownBy(READERS * OUT_BYTES_MAX, 'ten readers that stand still');
+      const growth = await target.assertGrownBy(READERS * OUT_BYTES_MAX, 'readers that stand still');
       target.tell(`QoS ${qos}: ${Math.round(growth / READERS / 1_024)} KB for each reader that stands still`);
       const gone = (): LogLine[] =>
         target.log('client.disconnected').filter(({ clientId }) => String(clientId).startsWith('still'));
@@ -97,7 +91,7 @@ attackBroker(
     }
     const growth = await target.assertGrownBy(
       flooders.length * 2 * OUT_BYTES_MAX + SLACK_BYTES,
-      'eight flooders that never read',
+      'flooders that never read',
     );
     target.tell(`${Math.round(growth / flooders.length / 1_024)} KB for each flooder that never reads`);
     const gone = (): number =>

@@ -7,25 +7,22 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { encodePacket } from '../../src/codec/encode.ts';
 import type { RawClient } from '../contract/transport.ts';
 import { connect } from '../support/packets.ts';
+import { DOOR_URLS, DOORS, dialMqtt, UDP_DOORS } from './harness/doors.ts';
+import { Http3Peer } from './harness/http3-peer.ts';
+import { QuicPeer } from './harness/quic-peer.ts';
 import {
-  DOORS,
-  type DoorName,
+  address,
   dial,
-  dialMqtt,
   dialTcp,
   proxyHeader,
   type RawSocket,
+  SOCKET_DOORS,
+  type SocketDoorName,
   upgradeRequest,
 } from './harness/sockets.ts';
 import { attackBroker, type Target } from './harness/target.ts';
 
 const SOCKETS = Number(process.env.ATTACK_SOCKETS ?? 2_000);
-const DOOR_URLS = [
-  'mqtt://127.0.0.1:0',
-  'mqtts://127.0.0.1:0',
-  'ws://127.0.0.1:0/mqtt',
-  'wss://127.0.0.1:0/mqtt',
-];
 const TICK_MS = 200;
 /** Four times what the longest deadline takes. */
 const TICKS_MAX = 200;
@@ -69,7 +66,7 @@ const CLIENT_HELLO = Buffer.concat([Buffer.from('1603010200010001fc0303', 'hex')
 const CONNECT = encodePacket(connect({ clientId: 'slow', username: 'u'.repeat(200) }), 5);
 
 /** At a door, one for each of its stages, silent or slow. */
-async function loiterers({ broker }: Target, door: DoorName): Promise<Loiterer[]> {
+async function loiterers({ broker }: Target, door: SocketDoorName): Promise<Loiterer[]> {
   const found = [dripping(`${door}: silent at TCP`, await dialTcp(broker, door, 1), NOTHING)];
   if (door === 'tls' || door === 'wss') {
     const half = await dialTcp(broker, door, 2);
@@ -98,11 +95,34 @@ async function loiterers({ broker }: Target, door: DoorName): Promise<Loiterer[]
   return found;
 }
 
+/** One whose connection is over UDP: nothing on the network tells him of its end but the broker. */
+function silent(stage: string, quic: QuicPeer): Loiterer {
+  return { stage, tick: () => {}, isCutOff: () => quic.isOver };
+}
+
+/** The same at the doors over UDP. */
+async function udpLoiterers({ broker }: Target): Promise<Loiterer[]> {
+  const at = (from: number) => ({ host: address(from) });
+  const [quic, wt] = [broker.port('quic'), broker.port('wt')];
+  const found = [
+    silent('quic: silent after the handshake', await QuicPeer.open(quic, at(10))),
+    silent('wt: a session without a stream', (await Http3Peer.session(wt, at(13))).quic),
+  ];
+  for (const [index, door] of UDP_DOORS.entries()) {
+    const dialled = await dialMqtt(broker, door, 14 + index);
+    found.push(drippingMqtt(`${door}: a CONNECT byte by byte`, dialled, CONNECT));
+  }
+  const begun = await dialMqtt(broker, 'wt', 17);
+  found.push(drippingMqtt('wt: silent on its stream', begun, NOTHING));
+  return found;
+}
+
 attackBroker(
-  'whoever is slow at TCP, TLS, the upgrade or CONNECT is cut off, at every door',
+  'whoever is slow at TCP, TLS, QUIC, the upgrade, the session or CONNECT is cut off, at every door',
   { doors: DOOR_URLS, config: { limits: { connectTimeoutSeconds: 2 } } },
   async (target) => {
-    const all = (await Promise.all(DOORS.map((door) => loiterers(target, door)))).flat();
+    const all = (await Promise.all(SOCKET_DOORS.map((door) => loiterers(target, door)))).flat();
+    all.push(...(await udpLoiterers(target)));
     const startedAt = performance.now();
     const seconds = new Map<string, number>();
     for (let step = 0; step < TICKS_MAX && seconds.size < all.length; step++) {
@@ -137,7 +157,7 @@ attackBroker(
     await target.canary.singDuring(SOCKETS / atOnce, async (step) => {
       const batch = Array.from({ length: atOnce }, (_, index) => {
         const number = step * atOnce + index;
-        return dialTcp(target.broker, DOORS[number % DOORS.length]!, 1 + number);
+        return dialTcp(target.broker, SOCKET_DOORS[number % SOCKET_DOORS.length]!, 1 + number);
       });
       sockets.push(...(await Promise.all(batch)));
     });

@@ -4,15 +4,9 @@ import { PacketType } from '../../src/codec/packets.ts';
 import { DEFAULT_FLAPPING_LIMITS } from '../../src/limits.ts';
 import type { DoorClient } from '../bad-input/door-client.ts';
 import { connect, puback } from '../support/packets.ts';
-import { DOORS, type DoorName } from './harness/sockets.ts';
+import { DOOR_URLS, DOORS, type DoorName } from './harness/doors.ts';
 import { attackBroker } from './harness/target.ts';
 
-const DOOR_URLS = [
-  'mqtt://127.0.0.1:0',
-  'mqtts://127.0.0.1:0',
-  'ws://127.0.0.1:0/mqtt',
-  'wss://127.0.0.1:0/mqtt',
-];
 const VERSIONS = [3, 4, 5] as const;
 const DYING = 3_000;
 const AT_ONCE = 100;
@@ -57,7 +51,7 @@ attackBroker(
 );
 
 for (const [what, hosts] of [
-  ['a host each', 480],
+  ['a host each', 500],
   ['one host', 1],
 ] as const) {
   attackBroker(
@@ -78,7 +72,7 @@ for (const [what, hosts] of [
         open.add(fighter);
         fighter.raw.onClosed(() => void open.delete(fighter));
       };
-      await target.canary.singDuring(40, async (step) => {
+      await target.canary.singDuring(27, async (step) => {
         const fights = DOORS.flatMap((door) => VERSIONS.map((version) => fight(door, version, step)));
         await Promise.all(fights);
       });

@@ -18,6 +18,7 @@ import type { RawClient } from '../contract/transport.ts';
 import { refuse } from '../support/broker.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { type ConnectOptions, publish, pubrel } from '../support/packets.ts';
+import type { RealDoor, RealDoors } from '../support/real-doors.ts';
 import { settle } from '../support/test-client.ts';
 import { socketClient } from '../transports/socket-client.ts';
 import { webSocketClient } from '../transports/websocket-client.ts';
@@ -26,7 +27,9 @@ import { DoorClient } from './door-client.ts';
 /** Only a broker that hangs makes a test wait that long. */
 const PATIENCE_MS = 20_000;
 
-export type DoorName = 'memory' | 'tcp' | 'ws';
+/** Doors with an engine that is not Node's; they open only where asked for. */
+export type EngineDoorName = 'wt' | 'quic';
+export type DoorName = 'memory' | 'tcp' | 'ws' | EngineDoorName;
 export const REAL_DOORS = ['tcp', 'ws'] as const;
 export const VERSIONS = [3, 4, 5] as const;
 
@@ -35,6 +38,8 @@ export interface StageOptions {
   readonly authenticator?: Authenticator;
   readonly authorizer?: Authorizer;
   readonly settings?: Partial<BrokerSettings>;
+  /** Doors to be opened besides. */
+  readonly engines?: readonly EngineDoorName[];
   /** Rules of the doors, other than the bystander's. */
   readonly door?: DoorOptions;
 }
@@ -87,11 +92,15 @@ export class Stage {
   readonly #tcp: TcpTransport;
   readonly #ws: WebSocketTransport;
   readonly #door: DoorOptions;
+  readonly #engines: readonly EngineDoorName[];
+  readonly #opened = new Map<EngineDoorName, { readonly door: RealDoor; readonly address: Address }>();
+  #doors: RealDoors | undefined;
   #tcpAddress!: Address;
   #wsAddress!: Address;
 
   constructor(options: StageOptions = {}) {
     this.#door = options.door ?? {};
+    this.#engines = options.engines ?? [];
     const onError = (error: Error): void => void this.doorErrors.push(error);
     this.#memory = new MemoryTransport({ onError });
     this.#tcp = new TcpTransport({ url: 'mqtt://127.0.0.1:0' });
@@ -116,11 +125,32 @@ export class Stage {
     await this.#memory.listen((wire) => broker.accept(wire, memory));
     this.#tcpAddress = await this.#tcp.listen((wire) => broker.accept(wire, tcp));
     this.#wsAddress = await this.#ws.listen((wire) => broker.accept(wire, ws));
+    if (this.#engines.length > 0) await this.#openEngines();
+  }
+
+  async #openEngines(): Promise<void> {
+    // Only here: not every machine has them.
+    const { RealDoors } = await import('../support/real-doors.ts');
+    const doors = await RealDoors.create();
+    this.#doors = doors;
+    for (const name of this.#engines) {
+      // That a handshake fails is told as well, and no defect.
+      const door = doors.make(name);
+      const rules = this.broker.door(`${name}://127.0.0.1`, this.#door);
+      const address = await door.transport.listen((wire) => this.broker.accept(wire, rules));
+      this.#opened.set(name, { door, address });
+    }
   }
 
   async close(): Promise<void> {
     await this.broker.close();
-    await Promise.all([this.#memory, this.#tcp, this.#ws].map((transport) => transport.close(0)));
+    const engines = [...this.#opened.values()].map(({ door }) => door.transport);
+    await Promise.all([this.#memory, this.#tcp, this.#ws, ...engines].map((transport) => transport.close(0)));
+    this.#doors?.remove();
+  }
+
+  port(door: EngineDoorName): number {
+    return this.#opened.get(door)!.address.port;
   }
 
   get webSocketUrl(): string {
@@ -132,12 +162,18 @@ export class Stage {
     const { statistics } = this.broker;
     const before = statistics.connectionsOpened;
     const client = await this.#open(door);
+    // A stream of QUIC is not seen before its first byte.
+    if (door === 'quic') return client;
     await this.until(() => statistics.connectionsOpened > before, 'the broker has the connection');
     return client;
   }
 
   async #open(door: DoorName): Promise<RawClient> {
     if (door === 'memory') return this.#memory.connect();
+    if (door === 'wt' || door === 'quic') {
+      const opened = this.#opened.get(door)!;
+      return await opened.door.dial(opened.address);
+    }
     if (door === 'ws') return await webSocketClient(new WebSocket(this.#wsAddress.url, ['mqtt']));
     return await socketClient(
       connectTcp({ port: this.#tcpAddress.port, host: '127.0.0.1', noDelay: true }),

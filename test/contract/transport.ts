@@ -361,8 +361,10 @@ function doorkeeperTests(current: () => Stage): void {
     const other = await stage.connect();
     assert.equal(stage.keeper.visits.length, 2);
     const [visit, second] = stage.keeper.visits;
-    assert.equal(core.wire.visit, visit);
-    assert.equal(other.core.wire.visit, second);
+    core.wire.visit!.loggedIn();
+    assert.deepEqual([visit.logins, second.logins], [1, 0]);
+    other.core.wire.visit!.loggedIn();
+    assert.deepEqual([visit.logins, second.logins], [1, 1]);
     assert.equal(visit.door, core.wire.peer.door);
     assert.equal(visit.address, core.wire.peer.address);
     assert.equal(visit.lefts, 0);

@@ -106,3 +106,12 @@ test('behind a verdict that came later a packet that cannot be answered harms no
   await client.expect('CONNACK');
   await client.expectDisconnect(0x90);
 });
+
+test('a connection that sends no CONNECT is closed after a while', async (t) => {
+  const broker = await startBroker(t, { limits: { connectTimeoutSeconds: 5 } });
+  const client = broker.client(4);
+  await broker.advanceSeconds(4);
+  assert.equal(client.closed, false);
+  await broker.advanceSeconds(3);
+  await client.expectClosed();
+});

@@ -1,5 +1,5 @@
 /**
- * A live broker among clients that break every rule, over the memory, TCP and WebSocket doors: nobody else notices, nothing
+ * A live broker among clients that break every rule, over memory, TCP, WebSocket, WebTransport and QUIC: nobody else notices, nothing
  * is left of them. FUZZ_SECONDS=60 runs half of that long (the codec has the other half); FUZZ_SEED=n begins elsewhere.
  */
 import assert from 'node:assert/strict';
@@ -25,6 +25,7 @@ const HEAP_GROWTH_BYTES_MAX = 8_000_000;
 
 test(`a live broker survives whatever is sent to it, and forgets it, with seed ${SEED}`, async (t) => {
   const stage = new Stage({
+    engines: ['wt', 'quic'],
     limits: {
       sessionExpiryMaxSeconds: EXPIRY_MAX_SECONDS,
       sessionExpiry3xSeconds: EXPIRY_MAX_SECONDS,
@@ -42,6 +43,8 @@ test(`a live broker survives whatever is sent to it, and forgets it, with seed $
     await Canary.create(stage, 'memory', 'memory', 5),
     await Canary.create(stage, 'tcp', 'tcp', 4),
     await Canary.create(stage, 'ws', 'ws', 3),
+    await Canary.create(stage, 'wt', 'wt', 5),
+    await Canary.create(stage, 'quic', 'quic', 4),
   ];
   const run = new Run(stage, canaries);
   const baseline = run.state();
@@ -104,7 +107,7 @@ class Run {
     this.#stage.log.lines = [];
     const playing: Promise<void>[] = [];
     for (let count = 0; count < CLIENTS; count++) {
-      const door = random.chance(SOCKET_SHARE) ? random.pick(['tcp', 'ws'] as const) : 'memory';
+      const door = random.chance(SOCKET_SHARE) ? random.pick(['tcp', 'ws', 'wt', 'quic'] as const) : 'memory';
       const script = makeScript(random, this.#vectors);
       this.#scripts.push({ script, door });
       playing.push(this.#play(script, door));

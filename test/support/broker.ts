@@ -8,10 +8,12 @@ import type { ProtocolVersion } from '../../src/codec/packets.ts';
 import type { Authenticator, Authorizer } from '../../src/interfaces/auth.ts';
 import type { Log } from '../../src/interfaces/log.ts';
 import type { Store } from '../../src/interfaces/store.ts';
+import type { Wire, WireEvents } from '../../src/interfaces/transport.ts';
 import type { Limits } from '../../src/limits.ts';
 import { MemoryTransport } from '../../transports/memory.ts';
 import { FakeClock } from './fake-clock.ts';
 import type { ConnectOptions } from './packets.ts';
+import type { SocketLinks } from './socket-links.ts';
 import { settle, TestClient } from './test-client.ts';
 
 export interface BrokerOptions {
@@ -27,6 +29,14 @@ export interface BrokerOptions {
 const EVERYBODY: Authenticator = { authenticate: ({ username }) => ({ ok: true, username }) };
 const SILENT: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
+/** Over what the clients of brokers made from now on come. Without links: through memory. */
+const over: { links: SocketLinks | undefined } = { links: undefined };
+
+/** Has all brokers of this process play over a real door; see test/spec/wires. */
+export function playOver(links: SocketLinks): void {
+  over.links = links;
+}
+
 export class TestBroker {
   readonly clock: FakeClock = new FakeClock();
   readonly store: Store;
@@ -34,6 +44,7 @@ export class TestBroker {
   /** What the broker said of its store. */
   readonly storeFailures: string[] = [];
   readonly #transport: MemoryTransport = new MemoryTransport();
+  readonly #links: SocketLinks | undefined = over.links;
   #clients = 0;
 
   constructor(options: BrokerOptions) {
@@ -54,17 +65,18 @@ export class TestBroker {
   async start(): Promise<void> {
     await this.broker.start();
     const door = this.broker.door('memory://local');
-    await this.#transport.listen((wire) => this.broker.accept(wire, door));
+    const accept = (wire: Wire): WireEvents => this.broker.accept(wire, door);
+    await (this.#links?.open(accept) ?? this.#transport.listen(accept));
   }
 
   async stop(): Promise<void> {
     await this.broker.close();
-    await this.#transport.close(0);
+    await (this.#links?.clear() ?? this.#transport.close(0));
   }
 
   /** A connection on which nothing was sent yet. */
   client(version: ProtocolVersion = 5): TestClient {
-    return new TestClient(this.#transport.connect(), version);
+    return new TestClient(this.#links?.connect() ?? this.#transport.connect(), version);
   }
 
   /** A client that was let in; its client id is a new one unless told. */
@@ -78,8 +90,9 @@ export class TestBroker {
 
   /** Lets time pass, and the broker do what is due. */
   async advanceSeconds(seconds: number): Promise<void> {
+    await this.#links?.settled();
     this.clock.advance(seconds * 1000);
-    await settle();
+    await (this.#links?.settled() ?? settle());
   }
 }
 

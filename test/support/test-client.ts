@@ -17,7 +17,6 @@ import {
   type SubackPacket,
   type UnsubackPacket,
 } from '../../src/codec/packets.ts';
-import type { MemoryClient } from '../../transports/memory.ts';
 import {
   type ConnectOptions,
   connect,
@@ -48,6 +47,32 @@ interface Received {
 }
 export type ReceivedName = keyof Received;
 
+/** How a connection ended, as the client sees it. */
+export interface ClientEnding {
+  readonly reasonCode?: number | undefined;
+  readonly by: 'core' | 'client';
+  readonly how: 'end' | 'abort';
+}
+
+/** The client's end of a connection: a `MemoryClient`, or one over sockets. */
+export interface ClientEnd {
+  readonly closed: ClientEnding | undefined;
+  readonly unsentBytes: number;
+  write(bytes: Uint8Array): unknown;
+  /** What came since the last `take`. */
+  take(): Buffer;
+  pause(): void;
+  resume(): void;
+  /** After `pause`: takes the one write that waits. */
+  takeOneWrite(): void;
+  end(): void;
+  abort(): void;
+  /** Opens a data stream; in memory only. */
+  openStream?(): ClientEnd;
+  /** Resolves when nothing is under way. Without it that is so after a few turns of the event loop. */
+  settled?(): Promise<void>;
+}
+
 /** Event-loop turns after which the broker has said all it has to say: it writes once per turn, and may wait for a promise. */
 const SETTLE_TURNS = 6;
 
@@ -60,12 +85,12 @@ export class TestClient {
   readonly version: ProtocolVersion;
   /** The CONNACK, once `connect` has returned. */
   connack!: ConnackPacket;
-  readonly #wire: MemoryClient;
+  readonly #wire: ClientEnd;
   /** Of the connection as a whole, whichever stream a packet goes on. */
   readonly #packetIds: { next: number };
   #pending: Buffer = Buffer.alloc(0);
 
-  constructor(wire: MemoryClient, version: ProtocolVersion, packetIds = { next: 1 }) {
+  constructor(wire: ClientEnd, version: ProtocolVersion, packetIds = { next: 1 }) {
     this.#wire = wire;
     this.#packetIds = packetIds;
     this.version = version;
@@ -73,7 +98,7 @@ export class TestClient {
 
   /** Opens a data stream of this connection. */
   openStream(): TestClient {
-    return new TestClient(this.#wire.openStream(), this.version, this.#packetIds);
+    return new TestClient(this.#wire.openStream!(), this.version, this.#packetIds);
   }
 
   /** The data stream was reset by the broker with this reason code, and nothing came on it. */
@@ -105,16 +130,25 @@ export class TestClient {
   /** The next packet as it stands on the wire; null when none comes. */
   async nextBytes(): Promise<Buffer | null> {
     for (let turn = 0; turn <= SETTLE_TURNS; turn++) {
-      this.#pending = Buffer.concat([this.#pending, this.#wire.take()]);
-      const length = frameLength(this.#pending);
-      if (length > 0) {
-        const frame = this.#pending.subarray(0, length);
-        this.#pending = this.#pending.subarray(length);
-        return frame;
-      }
+      const frame = this.#takeFrame();
+      if (frame !== null) return frame;
       await new Promise((resolve) => setImmediate(resolve));
     }
-    return null;
+    await this.#wire.settled?.();
+    return this.#takeFrame();
+  }
+
+  #takeFrame(): Buffer | null {
+    this.#pending = Buffer.concat([this.#pending, this.#wire.take()]);
+    const length = frameLength(this.#pending);
+    if (length === 0) return null;
+    const frame = this.#pending.subarray(0, length);
+    this.#pending = this.#pending.subarray(length);
+    return frame;
+  }
+
+  #settle(): Promise<void> {
+    return this.#wire.settled?.() ?? settle();
   }
 
   /** The next packet, whatever it is; null when none comes. */
@@ -237,7 +271,7 @@ export class TestClient {
     const qos = options.qos ?? 0;
     const packetId = options.packetId ?? (qos === 0 ? 0 : this.#packetIds.next++);
     this.send(publish(topic, payload, { ...options, packetId }));
-    if (qos === 0) await settle();
+    if (qos === 0) await this.#settle();
     if (qos === 1) await this.expect('PUBACK', { packetId });
     if (qos === 2) {
       await this.expect('PUBREC', { packetId });
@@ -297,13 +331,13 @@ export class TestClient {
   async disconnect(reasonCode = 0, properties: Properties = {}): Promise<void> {
     this.send(disconnect(reasonCode, properties));
     this.#wire.end();
-    await settle();
+    await this.#settle();
   }
 
   /** The network breaks. */
   async drop(): Promise<void> {
     this.#wire.abort();
-    await settle();
+    await this.#settle();
   }
 }
 

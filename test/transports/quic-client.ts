@@ -17,6 +17,7 @@ const HOST = '127.0.0.1';
 const WINDOW_BYTES = 1 << 20;
 /** Larger, so that a stream that is not read does not stop the others. */
 const CONNECTION_WINDOW_BYTES = 4 * WINDOW_BYTES;
+const AT_ONCE_MAX = 4_096;
 const NONE = Buffer.alloc(0);
 
 export interface QuicDial {
@@ -333,7 +334,8 @@ export class QuicClient implements RawClient {
   }
 
   #flush(): void {
-    for (;;) {
+    // The engine was seen to send probes without end when its first flight is answered late.
+    for (let count = 0; count < AT_ONCE_MAX; count++) {
       const datagram = Buffer.alloc(1_350);
       const sent = this.native.send(datagram);
       if (sent === null) break;

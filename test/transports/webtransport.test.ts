@@ -6,6 +6,7 @@ import { DoorUnavailable } from '../../src/errors.ts';
 import type { Address, Wire, WireEvents } from '../../src/interfaces/transport.ts';
 import { loadEngine } from '../../transports/webtransport/engine.ts';
 import { type WebTransportOptions, WebTransportTransport } from '../../transports/webtransport.ts';
+import { Http3Peer } from '../attack/harness/http3-peer.ts';
 import { transportContract } from '../contract/transport.ts';
 import type { OpenDoor } from '../contract/transport-stage.ts';
 import { RecordedLog } from '../support/recorded-log.ts';
@@ -90,6 +91,31 @@ describe('the WebTransport door', () => {
       });
     },
   );
+
+  it('outlives clients whose network is gone, or who break the rules of QUIC', TIMEOUT, async () => {
+    const ends: (string | undefined)[] = [];
+    const accept = (): WireEvents => ({ ...idle, closed: (error) => void ends.push(error?.message) });
+    const use = async ({ url, port }: Address) => {
+      const gone = await Http3Peer.session(port, { configure: (config) => config.setMaxIdleTimeout(300) });
+      gone.stream();
+      const wild = await Http3Peer.session(port, { logsKeys: true });
+      wild.stream();
+      await echoed(url);
+      gone.quic.vanish();
+      // NEW_CONNECTION_ID with an id that is to be retired by itself.
+      wild.quic.inject(Buffer.concat([Buffer.from([0x18, 2, 9, 16]), Buffer.alloc(32)]));
+      while (ends.length < 2) await echoed(url);
+      wild.quic.vanish();
+      assert.deepEqual(ends.sort(), ['connection closed by transport error 0x7', 'connection timed out']);
+    };
+    /** A client comes and goes. */
+    const echoed = async (url: string) => {
+      const session = await open(url);
+      session.close();
+      await session.closed;
+    };
+    await withDoor({}, use, accept);
+  });
 
   it('serves one exact path, with any query', TIMEOUT, async () => {
     await withDoor({}, async ({ url }, _door, errors) => {

@@ -23,6 +23,15 @@ const BAD_CERTIFICATE = 0x12a;
 const STREAM_TIMEOUT_MS = 10_000;
 /** Some probe timeouts of a slow path. */
 const LAST_WORD_MS = 3_000;
+/**
+ * What may come of a stranger besides what the core has read: a window of his stream, and a handshake with a chain of certificates and its
+ * repetitions. The engine has no bound on what it keeps of a handshake's messages that do not follow each other, before or after its end.
+ */
+const STRANGER_BYTES_MAX = 131_072;
+/** What the engine holds for a connection, roughly. */
+const ENGINE_BYTES = 32_768;
+/** 20 MB, more than a window lets out. As a client's, the engine was seen to send probes of 67 bytes without end; that must not hold the process. */
+const DATAGRAMS_AT_ONCE_MAX = 16_384;
 const NONE = Buffer.alloc(0);
 
 /**
@@ -62,6 +71,11 @@ export class QuicConnection implements WireStream {
   readonly host: string;
   readonly port: number;
   readonly visit: Visit;
+  /**
+   * Never touched. V8 knows nothing of the engine's memory, which is free only when it has collected what stands for it here; by the size of
+   * this it sees that it is time to.
+   */
+  readonly ballast: ArrayBufferView;
   isScheduled: boolean;
   isFlushScheduled: boolean;
   readonly #host: QuicHost;
@@ -72,6 +86,9 @@ export class QuicConnection implements WireStream {
   /** From the client's certificate. */
   #username: string | undefined;
   #isEstablished: boolean;
+  #isLoggedIn: boolean;
+  /** Came in datagrams, and was not handed to the core; counted until the login. */
+  #unreadBytes: number;
   #isGone: boolean;
   #isEvicted: boolean;
   /** To be closed with this code in the next turn. */
@@ -95,7 +112,15 @@ export class QuicConnection implements WireStream {
     this.id = id;
     this.host = from.host;
     this.port = from.port;
-    this.visit = visit;
+    this.visit = {
+      moved: (address) => visit.moved(address),
+      loggedIn: () => {
+        this.#isLoggedIn = true;
+        visit.loggedIn();
+      },
+      left: () => visit.left(),
+    };
+    this.ballast = Buffer.allocUnsafeSlow(ENGINE_BYTES);
     this.isScheduled = false;
     this.isFlushScheduled = false;
     this.#host = host;
@@ -104,6 +129,8 @@ export class QuicConnection implements WireStream {
     this.#data = null;
     this.#username = undefined;
     this.#isEstablished = false;
+    this.#isLoggedIn = false;
+    this.#unreadBytes = 0;
     this.#isGone = false;
     this.#isEvicted = false;
     this.#killCode = null;
@@ -131,6 +158,14 @@ export class QuicConnection implements WireStream {
   /** A datagram from its address. Never throws. */
   receive(datagram: Buffer): void {
     if (this.#isGone) return;
+    if (!this.#isLoggedIn) {
+      this.#unreadBytes += datagram.length;
+      if (this.#unreadBytes > STRANGER_BYTES_MAX) {
+        this.#problem ??= new Error(`QUIC: ${STRANGER_BYTES_MAX} bytes came, and no login`);
+        this.kill(CODES.normal);
+        return;
+      }
+    }
     try {
       this.#native.recv(datagram, PATH);
     } catch (error) {
@@ -160,9 +195,12 @@ export class QuicConnection implements WireStream {
     if (this.#isGone) return;
     const host = this.#host;
     try {
-      for (;;) {
+      for (let count = 0; ; count++) {
         const sent = this.#native.send(host.room());
         if (sent === null) break;
+        if (count === DATAGRAMS_AT_ONCE_MAX) throw new Error('QUIC: the engine does not cease to send');
+        // Is answered by acknowledgements, in a fraction of its bytes.
+        if (this.#unreadBytes > 0) this.#unreadBytes -= sent[0] >> 1;
         const datagram = host.send(sent[0], this);
         if (this.#killCode !== null) this.#last = datagram;
       }
@@ -263,6 +301,7 @@ export class QuicConnection implements WireStream {
         const result = this.#native.streamRecv(CONTROL_STREAM, readBuffer);
         if (result === null) return;
         const [bytes, isLast] = result;
+        this.#wasRead(bytes);
         if (bytes > 0) wire.data(readBuffer.subarray(0, bytes));
         if (!isLast) continue;
         this.#end(undefined);
@@ -293,6 +332,11 @@ export class QuicConnection implements WireStream {
     return { native: this.#native, quiche, readBuffer };
   }
 
+  /** Who is read may be as much ahead again: that is how far windows grow. */
+  #wasRead(bytes: number): void {
+    this.#unreadBytes -= 2 * bytes;
+  }
+
   #streamHost(): StreamHost {
     return {
       ...this.#engine,
@@ -302,6 +346,7 @@ export class QuicConnection implements WireStream {
       accept: (wire) => this.#wire?.stream(wire) ?? null,
       sendSoon: () => this.sendSoon(),
       wake: () => this.wake(),
+      wasRead: (bytes) => this.#wasRead(bytes),
     };
   }
 

@@ -27,6 +27,8 @@ export interface StreamHost extends StreamEngine {
   accept(wire: Wire): WireEvents | null;
   sendSoon(): void;
   wake(): void;
+  /** So many bytes were handed to the core. */
+  wasRead(bytes: number): void;
 }
 
 /**
@@ -159,6 +161,7 @@ class QuicDataStream implements WireStream {
         const result = native.streamRecv(this.#id, readBuffer);
         if (result === null) return;
         const [bytes, isLast] = result;
+        this.#host.wasRead(bytes);
         if (bytes > 0) wire.data(readBuffer.subarray(0, bytes));
         if (!isLast) continue;
         // What the core has written by now still leaves.

@@ -55,6 +55,7 @@ interface LibraryStream {
 
 /** What a session tells its native half; not public, so it may be gone one day. */
 interface LibraryCore {
+  readonly closed?: { readonly promise: Promise<CloseInfo> };
   setPaused?(streamId: number, paused: boolean): void;
   resetStream?(streamId: number, code: number): void;
 }
@@ -88,6 +89,7 @@ async function serve(library: Library, options: ServeOptions): Promise<EngineSer
     key,
     supportedProtocols: [...protocols],
   });
+  muffle(server);
   await server.ready;
   let closing = false;
   const closed = server.closed.then(
@@ -106,6 +108,29 @@ async function serve(library: Library, options: ServeOptions): Promise<EngineSer
       await closed;
     },
   };
+}
+
+/**
+ * The library puts a `finally` behind the end of each session, and hears nothing of what comes out of it: every session that ends by an error,
+ * be it that a client's network is gone, would be an unhandled rejection and the end of the process. Not public, so it may be gone one day.
+ */
+function muffle(server: LibraryServer): void {
+  const inner = server as { sessions?: unknown };
+  if (inner.sessions instanceof Map) inner.sessions = new MuffledSessions(inner.sessions);
+}
+
+class MuffledSessions extends Map<number, LibraryCore> {
+  override set(id: number, core: LibraryCore): this {
+    const ended = core.closed?.promise;
+    if (ended !== undefined) {
+      ended.finally = (done) => {
+        const settled = () => done?.();
+        ended.then(settled, settled);
+        return ended;
+      };
+    }
+    return super.set(id, core);
+  }
 }
 
 async function accept(

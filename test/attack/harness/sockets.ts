@@ -5,10 +5,10 @@ import { connect as connectTls } from 'node:tls';
 import type { RawClient } from '../../contract/transport.ts';
 import type { ChildBroker } from '../../support/child-broker.ts';
 
-export type DoorName = 'tcp' | 'tls' | 'ws' | 'wss';
-export const DOORS: readonly DoorName[] = ['tcp', 'tls', 'ws', 'wss'];
+export type SocketDoorName = 'tcp' | 'tls' | 'ws' | 'wss';
+export const SOCKET_DOORS: readonly SocketDoorName[] = ['tcp', 'tls', 'ws', 'wss'];
 
-const SCHEMES: Readonly<Record<DoorName, string>> = { tcp: 'mqtt', tls: 'mqtts', ws: 'ws', wss: 'wss' };
+const SCHEMES: Readonly<Record<SocketDoorName, string>> = { tcp: 'mqtt', tls: 'mqtts', ws: 'ws', wss: 'wss' };
 /** Only a broker that does nothing at all makes a test wait that long. */
 const PATIENCE_MS = 30_000;
 
@@ -96,16 +96,21 @@ export class RawSocket {
 }
 
 /** TCP to the port of a door, and nothing above it. */
-export async function dialTcp(broker: ChildBroker, door: DoorName, from = 1): Promise<RawSocket> {
+export async function dialTcp(broker: ChildBroker, door: SocketDoorName, from = 1): Promise<RawSocket> {
   return await opened(broker, door, from, false);
 }
 
 /** Opens the stream below a door: TCP, and TLS where the door has it. Resolves also when it is cut off at once. */
-export async function dial(broker: ChildBroker, door: DoorName, from = 1): Promise<RawSocket> {
+export async function dial(broker: ChildBroker, door: SocketDoorName, from = 1): Promise<RawSocket> {
   return await opened(broker, door, from, door === 'tls' || door === 'wss');
 }
 
-async function opened(broker: ChildBroker, door: DoorName, from: number, isTls: boolean): Promise<RawSocket> {
+async function opened(
+  broker: ChildBroker,
+  door: SocketDoorName,
+  from: number,
+  isTls: boolean,
+): Promise<RawSocket> {
   const target = { port: broker.port(SCHEMES[door]), host: '127.0.0.1', localAddress: address(from) };
   const socket = isTls
     ? connectTls({ ...target, rejectUnauthorized: false })
@@ -126,20 +131,6 @@ async function opened(broker: ChildBroker, door: DoorName, from: number, isTls: 
 /** What a proxy says before all else. */
 export function proxyHeader(client: string): string {
   return `PROXY TCP4 ${client} 127.0.0.1 1024 1883\r\n`;
-}
-
-/** Opens a door up to where MQTT begins; its client is closed already when the broker did not want it. */
-export async function dialMqtt(
-  broker: ChildBroker,
-  door: DoorName,
-  from = 1,
-  isProxied = false,
-): Promise<RawClient> {
-  const raw = await dial(broker, door, from);
-  // A network of tests (RFC 2544): that of loopback is nobody's.
-  if (isProxied) raw.write(proxyHeader(address(from).replace('127.', '198.').replace('.0.0.1', '.18.0.1')));
-  if (door === 'tcp' || door === 'tls') return raw.client();
-  return (await WebSocketPeer.open(raw)).client();
 }
 
 export const Opcode = { CONTINUATION: 0, TEXT: 1, BINARY: 2, CLOSE: 8, PING: 9, PONG: 10 } as const;

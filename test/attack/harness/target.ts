@@ -8,8 +8,9 @@ import { DoorClient } from '../../bad-input/door-client.ts';
 import { type ChildBroker, type ChildBrokerOptions, startChildBroker } from '../../support/child-broker.ts';
 import type { ConnectOptions } from '../../support/packets.ts';
 import { Canary } from './canary.ts';
+import { type DoorName, dialMqtt } from './doors.ts';
 import { megabytes, tell } from './figures.ts';
-import { type DoorName, dial, dialMqtt, type RawSocket } from './sockets.ts';
+import { dial, type RawSocket, type SocketDoorName } from './sockets.ts';
 
 const METER = './heap-meter.ts';
 const SYSTEM = '$SYS/broker/';
@@ -90,7 +91,7 @@ export class Target {
   }
 
   /** The stream below a door. */
-  dial(door: DoorName, from?: number): Promise<RawSocket> {
+  dial(door: SocketDoorName, from?: number): Promise<RawSocket> {
     return dial(this.broker, door, from);
   }
 

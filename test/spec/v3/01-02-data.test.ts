@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startBroker } from '../../support/broker.ts';
-import { connect, puback, publish, pubrec, raw, subscribe, unsubscribe } from '../../support/packets.ts';
+import { connect, publish, pubrec, raw, subscribe, unsubscribe } from '../../support/packets.ts';
 
 const V = { version: 4 } as const;
 
@@ -122,26 +122,6 @@ test('messages in flight to a client have packet ids of their own, none of them 
   }
   assert.equal(ids.size, 10);
   assert.equal(ids.has(0), false);
-});
-
-test('the packet id of an unacknowledged message is not used again after others wrapped around [MQTT-2.3.1-4]', async (t) => {
-  const broker = await startBroker(t);
-  const client = await broker.connect(V);
-  const publisher = await broker.connect(V);
-  await client.subscribe('t', 1);
-  await publisher.publish('t', 'held', { qos: 1 });
-  const held = await client.receive('t', 'held');
-  const packets = Array.from({ length: 30 }, (_, n) => publish('t', 'x', { qos: 1, packetId: n + 1 }));
-  for (let round = 0; round < 2200; round++) {
-    publisher.sendTogether(...packets);
-    for (let n = 0; n < packets.length; n++) {
-      const { packetId } = await client.receive('t', 'x');
-      assert.notEqual(packetId, held.packetId);
-      assert.notEqual(packetId, 0);
-      client.send(puback(packetId));
-    }
-    for (const { packetId } of packets) await publisher.expectBytes(raw(0x40, 0, packetId));
-  }
 });
 
 test('a QoS 0 message goes out without a packet id [MQTT-2.3.1-5] [MQTT-4.3.1-1]', async (t) => {

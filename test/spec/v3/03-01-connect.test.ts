@@ -253,15 +253,6 @@ test('keep alive 0 never closes [MQTT-3.1.2-24]', async (t) => {
   await client.expectNothing();
 });
 
-test('a connection that sends no CONNECT is closed after a while', async (t) => {
-  const broker = await startBroker(t, { limits: { connectTimeoutSeconds: 5 } });
-  const client = broker.client(4);
-  await broker.advanceSeconds(4);
-  assert.equal(client.closed, false);
-  await broker.advanceSeconds(3);
-  await client.expectClosed();
-});
-
 test('the will message is as long as the protocol allows, any bytes [MQTT-3.1.2-8]', async (t) => {
   const broker = await startBroker(t);
   const watcher = await broker.connect(V);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startBroker } from '../../support/broker.ts';
-import { connect, puback, publish, pubrec, raw, subscribe, unsubscribe } from '../../support/packets.ts';
+import { connect, publish, pubrec, raw, subscribe, unsubscribe } from '../../support/packets.ts';
 
 const MALFORMED = 0x81;
 const PROTOCOL_ERROR = 0x82;
@@ -153,26 +153,6 @@ test('messages in flight to a client have packet ids of their own, none of them 
   }
   assert.equal(ids.size, 10);
   assert.equal(ids.has(0), false);
-});
-
-test('a packet id in use is passed over when the ids start again [MQTT-2.2.1-4] [MQTT-4.3.2-1]', async (t) => {
-  const broker = await startBroker(t);
-  const client = await broker.connect();
-  const publisher = await broker.connect();
-  await client.subscribe('t', 1);
-  await publisher.publish('t', 'held', { qos: 1 });
-  const held = await client.receive('t', 'held');
-  const packets = Array.from({ length: 30 }, (_, n) => publish('t', 'x', { qos: 1, packetId: n + 1 }));
-  for (let sent = 0; sent < 66_000; sent += packets.length) {
-    publisher.sendTogether(...packets);
-    for (let n = 0; n < packets.length; n++) {
-      const { packetId } = await client.receive('t', 'x');
-      assert.notEqual(packetId, held.packetId);
-      assert.notEqual(packetId, 0);
-      client.send(puback(packetId));
-    }
-    for (const { packetId } of packets) await publisher.expect('PUBACK', { packetId });
-  }
 });
 
 test('a QoS 0 message goes out without a packet id and with property length 0 [MQTT-2.2.1-2] [MQTT-2.2.2-1] [MQTT-4.3.1-1]', async (t) => {

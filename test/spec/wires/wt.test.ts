@@ -1,0 +1,3 @@
+import { specificationOver } from './over.ts';
+
+await specificationOver('wt');
