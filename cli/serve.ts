@@ -68,6 +68,7 @@ export async function serve(
       clock,
       doorkeeper: core.doorkeeper,
       isBanned: (address) => access.bans.isBanned(address),
+      ids: account.ids,
     });
     for (const { door, address } of doors) {
       outputs.stdout.write(`${describeDoor(door, address.url, devAuthority)}\n`);

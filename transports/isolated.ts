@@ -27,7 +27,7 @@ const CLOSE_TIMEOUT_MS = 5_000;
 
 export interface IsolatedOptions
   extends Pick<EngineSpec, 'tls' | 'origins' | 'engine' | 'streamTimeoutMs'>,
-    Partial<Pick<EngineProcessOptions, 'memoryMaxBytes' | 'times' | 'entry'>> {
+    Pick<EngineProcessOptions, 'times' | 'entry'> {
   /** `quic://host[:port]` or `wt://host[:port][/path]`. */
   readonly url: string;
   /** Without one everybody may knock. */
@@ -36,6 +36,8 @@ export interface IsolatedOptions
   readonly onError?: OnError | undefined;
   /** Hears of crashes, of restarts, and what the door in the process has to say. */
   readonly log?: Log | undefined;
+  /** Resident memory of the process beyond which it is started anew. Default 1 GiB. */
+  readonly memoryMaxBytes?: number | undefined;
   /** Whom the process becomes when it has bound its port, if it was root who started it. */
   readonly ids?: Ids | null | undefined;
   /** Milliseconds to the first restart. Default 100. */
