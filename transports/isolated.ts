@@ -103,6 +103,7 @@ export class IsolatedTransport implements Transport {
     const { port, certificateHash = '' } = await this.#start();
     this.#port = port;
     this.#certificateHash = certificateHash;
+    this.#options.log?.info('door.engine_process', { door: this.#options.url, pid: this.#life?.pid });
     return { url: formatListenUrl(this.#listen, port), port };
   }
 
@@ -188,7 +189,7 @@ export class IsolatedTransport implements Transport {
   }
 
   #diedTooSoon(end: EngineEnd): DoorUnavailable {
-    const said = end.lastWords === '' ? '' : ` (${end.lastWords.split('\n').slice(-3).join(' | ')})`;
+    const said = end.lastWords === '' ? '' : ` (${end.lastWords.split('\n', 1)[0]})`;
     const problem = `the process of its engine ${howItEnded(end)} before the door was open${said}`;
     return new DoorUnavailable(
       this.#options.url,

@@ -144,6 +144,7 @@ export class EngineLife implements WireHost {
         this.#wires.get(id)?.closed(payload.length === 0 ? undefined : errorOf(readJson<ToldError>(payload)));
         break;
       case FRAME.bound:
+        this.#process.watch();
         this.#options.onBound(readJson<BoundMessage>(payload));
         break;
       case FRAME.failed:

@@ -8,7 +8,7 @@ import { FRAME, Link, type LinkEvents } from './link.ts';
 /** File descriptor of the link in the process. */
 export const LINK_FD = 3;
 
-/** Of what it says on its standard error: the end, which is where a crash is explained. */
+/** Of what it says on its standard error before it dies: the beginning explains a crash, the end shows where it was. */
 const LAST_WORDS_CHARACTERS_MAX = 2_000;
 /** Of V8's memory. What engines allocate is not in it, and is bounded by `memoryMaxBytes`. */
 const HEAP_MEGABYTES_MAX = 512;
@@ -39,7 +39,7 @@ export interface EngineEnd {
   readonly signal: NodeJS.Signals | null;
   /** Why it was killed; undefined: it was not. */
   readonly why: string | undefined;
-  /** The end of what it wrote on its standard error. */
+  /** What it wrote on its standard error, or beginning and end of that. */
   readonly lastWords: string;
 }
 
@@ -51,7 +51,8 @@ export class EngineProcess {
   readonly #child: ChildProcess;
   readonly #memoryMaxBytes: number;
   readonly #pingsMax: number;
-  readonly #pinging: NodeJS.Timeout;
+  readonly #pingMs: number;
+  #pinging: NodeJS.Timeout | undefined;
   #unanswered: number;
   #why: string | undefined;
   #lastWords: string;
@@ -70,7 +71,9 @@ export class EngineProcess {
     this.memoryBytes = 0;
     this.#child = child;
     this.#memoryMaxBytes = memoryMaxBytes;
+    this.#pingMs = pingMs;
     this.#pingsMax = pingsUnansweredMax;
+    this.#pinging = undefined;
     this.#unanswered = 0;
     this.#why = undefined;
     this.#lastWords = '';
@@ -88,10 +91,8 @@ export class EngineProcess {
       gone: (error) => this.kill(error?.message),
     });
     child.stderr!.setEncoding('utf8').on('data', (text: string) => {
-      this.#lastWords = (this.#lastWords + text).slice(-LAST_WORDS_CHARACTERS_MAX);
+      this.#lastWords = shorten(this.#lastWords + text);
     });
-    this.#pinging = setInterval(() => this.#ping(), pingMs);
-    this.#pinging.unref();
     let isGone = false;
     const gone = (exitCode: number | null, signal: NodeJS.Signals | null): void => {
       if (isGone) return;
@@ -105,6 +106,12 @@ export class EngineProcess {
     });
     // Behind `exit`: all that it sent has been read.
     child.on('close', gone);
+  }
+
+  /** Listens to its heart from now on; while it loads it may be deaf for a while. */
+  watch(): void {
+    this.#pinging = setInterval(() => this.#ping(), this.#pingMs);
+    this.#pinging.unref();
   }
 
   /** Ends it at once. `onGone` follows. */
@@ -127,6 +134,11 @@ export class EngineProcess {
   }
 }
 
+function shorten(text: string): string {
+  const half = LAST_WORDS_CHARACTERS_MAX / 2;
+  return text.length <= LAST_WORDS_CHARACTERS_MAX ? text : `${text.slice(0, half)}${text.slice(-half)}`;
+}
+
 /** The compiler rewrites imports, not URLs: take the extension that this file itself has. */
 function defaultEntry(): URL {
   return new URL(`./main${extname(import.meta.url)}`, import.meta.url);
@@ -137,7 +149,7 @@ function defaultEntry(): URL {
  * from starting anything; they do not hold what is native.
  */
 function nodeFlags(): string[] {
-  const flags = ['--permission', '--allow-fs-read=*', '--allow-addons'];
+  const flags = ['--permission', '--allow-fs-read=*', '--allow-addons', '--disable-warning=PERM0001'];
   if (process.allowedNodeEnvironmentFlags.has('--allow-net')) flags.push('--allow-net');
   flags.push(`--max-old-space-size=${HEAP_MEGABYTES_MAX}`);
   const { execArgv } = process;

@@ -1,0 +1,124 @@
+/** Plays on a door whose engine has a process of its own, and writes processes that misbehave. */
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { Address, Wire, WireEvents } from '../../src/interfaces/transport.ts';
+import { type IsolatedOptions, IsolatedTransport } from '../../transports/isolated.ts';
+import { RecordingDoorkeeper } from '../contract/doorkeeper.ts';
+import type { RawClient } from '../contract/transport.ts';
+import { RecordedLog } from '../support/recorded-log.ts';
+import type { Certificates } from './certificates.ts';
+import { QuicClient } from './quic-client.ts';
+import { webTransportClient } from './webtransport-client.ts';
+
+/** A log that tests wait for. */
+export class WatchedLog extends RecordedLog {
+  #check = (): void => {};
+
+  /** Resolves when there are so many lines of this event. */
+  until(event: string, lines = 1): Promise<void> {
+    return new Promise((resolve) => {
+      this.#check = () => {
+        if (this.of(event).length >= lines) resolve();
+      };
+      this.#check();
+    });
+  }
+
+  override info(event: string, fields?: object): void {
+    super.info(event, fields);
+    this.#check();
+  }
+
+  override error(event: string, fields?: object): void {
+    super.error(event, fields);
+    this.#check();
+  }
+}
+
+/** How a wire ended: `closed` resolves with what the core heard. */
+export interface EchoWire {
+  readonly wire: Wire;
+  readonly closed: Promise<Error | undefined>;
+}
+
+/** A door that echoes. */
+export class EchoStage {
+  readonly log = new WatchedLog();
+  readonly keeper = new RecordingDoorkeeper();
+  readonly errors: string[] = [];
+  readonly wires: EchoWire[] = [];
+  readonly #clients: RawClient[] = [];
+  readonly door: IsolatedTransport;
+  readonly #certificates: Certificates;
+  readonly #cert: string;
+  address: Address = { url: '', port: 0 };
+
+  constructor(certificates: Certificates, options: IsolatedOptions) {
+    this.#certificates = certificates;
+    this.#cert = options.tls.cert;
+    this.door = new IsolatedTransport({
+      engine: 'rwebtransport',
+      log: this.log,
+      doorkeeper: this.keeper,
+      onError: (error) => void this.errors.push(error.message),
+      ...options,
+    });
+  }
+
+  async listen(): Promise<this> {
+    this.address = await this.door.listen((wire): WireEvents => {
+      let heard: (error: Error | undefined) => void = () => {};
+      const closed = new Promise<Error | undefined>((resolve) => {
+        heard = resolve;
+      });
+      this.wires.push({ wire, closed });
+      return {
+        data: (chunk) => void wire.write(Buffer.from(chunk)),
+        drain() {},
+        closed: (error) => heard(error),
+      };
+    });
+    return this;
+  }
+
+  async close(): Promise<void> {
+    // Those whose engine died have not heard of it, and would wait.
+    for (const client of this.#clients) client.abort();
+    await this.door.close(0);
+  }
+
+  /** A client that has heard its own words once. */
+  async echo(): Promise<RawClient> {
+    const { url, port } = this.address;
+    const client = url.startsWith('quic:')
+      ? await QuicClient.dial(port, { ca: this.#certificates.ca, handshakeMs: 5_000 })
+      : await webTransportClient(url, this.#cert);
+    this.#clients.push(client);
+    const heard = new Promise<void>((resolve) => client.onData(() => resolve()));
+    client.write(Buffer.from('hello'));
+    await heard;
+    return client;
+  }
+}
+
+const LINK = pathToFileURL(
+  path.join(import.meta.dirname, '..', '..', 'transports', 'isolated', 'link.ts'),
+).href;
+
+/** Writes a process that stands in for an engine's: `start` is its code, run when it is told which door to open, with `link` and `FRAME`. */
+export function writeEntry(directory: string, name: string, start: string): URL {
+  const file = path.join(directory, `${name}.mjs`);
+  const text = `import { Socket } from 'node:net';
+import { FRAME, Link } from ${JSON.stringify(LINK)};
+const socket = new Socket({ fd: 3, readable: true, writable: true });
+const link = new Link(socket, {
+  data() {},
+  frame(type) { if (type === FRAME.start) { ${start} } else if (type === FRAME.close) process.exit(); },
+  drained() {},
+  gone() { process.exit(); },
+});
+`;
+  writeFileSync(file, text);
+  return pathToFileURL(file);
+}
