@@ -5,11 +5,10 @@ import { pathToFileURL } from 'node:url';
 import type { Address, Wire, WireEvents } from '../../src/interfaces/transport.ts';
 import { type IsolatedOptions, IsolatedTransport } from '../../transports/isolated.ts';
 import { RecordingDoorkeeper } from '../contract/doorkeeper.ts';
-import type { RawClient } from '../contract/transport.ts';
 import { RecordedLog } from '../support/recorded-log.ts';
 import type { Certificates } from './certificates.ts';
 import { QuicClient } from './quic-client.ts';
-import { webTransportClient } from './webtransport-client.ts';
+import { openSession } from './webtransport-client.ts';
 
 /** A log that tests wait for. */
 export class WatchedLog extends RecordedLog {
@@ -48,7 +47,7 @@ export class EchoStage {
   readonly keeper = new RecordingDoorkeeper();
   readonly errors: string[] = [];
   readonly wires: EchoWire[] = [];
-  readonly #clients: RawClient[] = [];
+  readonly #clients: (() => void)[] = [];
   readonly door: IsolatedTransport;
   readonly #certificates: Certificates;
   readonly #cert: string;
@@ -84,21 +83,27 @@ export class EchoStage {
 
   async close(): Promise<void> {
     // Those whose engine died have not heard of it, and would wait.
-    for (const client of this.#clients) client.abort();
+    for (const leave of this.#clients) leave();
     await this.door.close(0);
   }
 
-  /** A client that has heard its own words once. */
-  async echo(): Promise<RawClient> {
+  /** A client hears its own words once. */
+  async echo(): Promise<void> {
     const { url, port } = this.address;
-    const client = url.startsWith('quic:')
-      ? await QuicClient.dial(port, { ca: this.#certificates.ca, handshakeMs: 5_000 })
-      : await webTransportClient(url, this.#cert);
-    this.#clients.push(client);
-    const heard = new Promise<void>((resolve) => client.onData(() => resolve()));
-    client.write(Buffer.from('hello'));
-    await heard;
-    return client;
+    const hello = Buffer.from('hello');
+    if (url.startsWith('quic:')) {
+      const client = await QuicClient.dial(port, { ca: this.#certificates.ca, handshakeMs: 5_000 });
+      this.#clients.push(() => client.abort());
+      const heard = new Promise<void>((resolve) => client.onData(() => resolve()));
+      client.write(hello);
+      await heard;
+      return;
+    }
+    const session = await openSession(url, this.#cert);
+    this.#clients.push(() => session.close());
+    const { readable, writable } = await session.createBidirectionalStream();
+    await writable.getWriter().write(hello);
+    await readable.getReader().read();
   }
 }
 
