@@ -1,6 +1,6 @@
 /**
  * What a process of its own costs an engine: two brokers side by side, one with `isolate: false`, in turns; every figure beside its ratio.
- * `node bench/engines.ts [rounds] [quic|wt …]`. Runs `dist/` where it is there.
+ * `npm run bench:engines -- [rounds] [quic|wt …]`. Runs `dist/` where it is there.
  */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';

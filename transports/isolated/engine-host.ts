@@ -133,8 +133,8 @@ export class EngineHost implements LinkEvents, StreamHost, Doorkeeper {
   }
 
   /**
-   * Lets everybody in and asks the broker in the same moment: it answers before the client does, and whom it does not want is
-   * evicted then. So a refusal costs a first packet, here, and the broker's budget for strangers is one and the same for all doors.
+   * Lets everybody in and asks the broker in the same moment; whom it does not want is evicted when the answer is here, long before the client's.
+   * So a refusal costs an answer to a first packet, in this process, and the budget for strangers is the broker's, one for all doors.
    */
   knock(_door: string, address: string, evict: () => void): Visit | null {
     if (this.#unanswered >= UNANSWERED_MAX) return null;

@@ -16,6 +16,9 @@ const PING_MS = 1_000;
 /** A busy machine may keep a process waiting; a handshake storm fills a second or two. */
 const PINGS_UNANSWERED_MAX = 10;
 
+/** From the end of the link to that of the process. */
+const EXIT_TIMEOUT_MS = 1_000;
+
 export interface ProcessTimes {
   readonly pingMs: number;
   /** Pings in a row without a sign of life, before it is killed. */
@@ -88,7 +91,11 @@ export class EngineProcess {
         else events.frame(type, id, payload);
       },
       drained: () => events.drained(),
-      gone: (error) => this.kill(error?.message),
+      gone: (error) => {
+        // Who has closed is about to end, and is not to be told how.
+        if (error === undefined) setTimeout(() => this.kill(), EXIT_TIMEOUT_MS).unref();
+        else this.kill(error.message);
+      },
     });
     child.stderr!.setEncoding('utf8').on('data', (text: string) => {
       this.#lastWords = shorten(this.#lastWords + text);
@@ -141,7 +148,7 @@ function shorten(text: string): string {
 
 /** The compiler rewrites imports, not URLs: take the extension that this file itself has. */
 function defaultEntry(): URL {
-  return new URL(`./main${extname(import.meta.url)}`, import.meta.url);
+  return new URL('./main.ts'.replace('.ts', extname(import.meta.url)), import.meta.url);
 }
 
 /**
