@@ -13,8 +13,8 @@ import { webTransportClient } from '../test/transports/webtransport-client.ts';
 
 type Scheme = 'quic' | 'wt';
 
-const SMALL = { payloadBytes: 64, messages: 60_000, inFlightMax: 2_000, writeMessages: 50 };
-const LARGE = { payloadBytes: 100_000, messages: 1_000, inFlightMax: 8, writeMessages: 1 };
+const SMALL = { payloadBytes: 64, messages: 200_000, inFlightMax: 2_000, writeMessages: 50 };
+const LARGE = { payloadBytes: 100_000, messages: 500, inFlightMax: 8, writeMessages: 1 };
 const ROUND_TRIPS = 3_000;
 const CLIENTS = 100;
 const CLIENT_MESSAGES = 100;

@@ -40,6 +40,7 @@ describe('the broker and an engine in a process of its own', () => {
       const folder = `/proc/${stage.door.statistics.pid}`;
       assert.match(readFileSync(`${folder}/maps`, 'utf8'), /quic[^\n]*\.node/);
       assert.doesNotMatch(readFileSync(`${folder}/environ`, 'utf8'), /SLUICE|PATH/);
+      assert.equal(readFileSync(`${folder}/oom_score_adj`, 'utf8').trim(), '500');
     });
     delete process.env.SLUICE_TEST_SECRET;
   });

@@ -1,5 +1,6 @@
 /** Starts the process of an engine, listens to its heart, and ends it. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -71,6 +72,7 @@ export class EngineProcess {
       windowsHide: true,
     });
     this.pid = child.pid;
+    beFirstToGo(child.pid);
     this.memoryBytes = 0;
     this.#child = child;
     this.#memoryMaxBytes = memoryMaxBytes;
@@ -138,6 +140,15 @@ export class EngineProcess {
     this.memoryBytes = payload.length === 8 ? payload.readDoubleLE() : 0;
     if (this.memoryBytes <= this.#memoryMaxBytes) return;
     this.kill(`it took ${this.memoryBytes} bytes of memory, and may take ${this.#memoryMaxBytes}`);
+  }
+}
+
+/** When memory is short the kernel is to end this process, and not the broker: up to half of all memory is added to what it counts. */
+function beFirstToGo(pid: number | undefined): void {
+  try {
+    writeFileSync(`/proc/${pid}/oom_score_adj`, '500');
+  } catch {
+    // Not Linux, or not allowed: then the largest goes first.
   }
 }
 
