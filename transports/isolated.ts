@@ -66,6 +66,7 @@ export class IsolatedTransport implements Transport {
   #port: number;
   #certificateHash: string;
   #isClosing: boolean;
+  #closing: Promise<void> | undefined;
   #crashes: number;
   /** Of them, those that came soon behind one another. */
   #crashesInARow: number;
@@ -92,6 +93,7 @@ export class IsolatedTransport implements Transport {
     this.#port = listen.port;
     this.#certificateHash = '';
     this.#isClosing = false;
+    this.#closing = undefined;
     this.#crashes = 0;
     this.#crashesInARow = 0;
     this.#restartTimer = undefined;
@@ -126,9 +128,14 @@ export class IsolatedTransport implements Transport {
     this.#life?.reload();
   }
 
-  async close(graceMs: number): Promise<void> {
+  close(graceMs: number): Promise<void> {
     this.#isClosing = true;
     clearTimeout(this.#restartTimer);
+    this.#closing ??= this.#close(graceMs);
+    return this.#closing;
+  }
+
+  async #close(graceMs: number): Promise<void> {
     const life = this.#life;
     if (life === undefined) return;
     const gone = new Promise<void>((resolve) => {
@@ -190,7 +197,7 @@ export class IsolatedTransport implements Transport {
 
   #diedTooSoon(end: EngineEnd): DoorUnavailable {
     const said = end.lastWords === '' ? '' : ` (${end.lastWords.split('\n', 1)[0]})`;
-    const problem = `the process of its engine ${howItEnded(end)} before the door was open${said}`;
+    const problem = `the process of its engine ${howItEnded(end)}, before the door was open${said}`;
     return new DoorUnavailable(
       this.#options.url,
       problem,

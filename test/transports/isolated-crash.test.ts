@@ -209,7 +209,7 @@ describe('an engine that does not come up', () => {
     const entry = writeEntry(directory, 'stillborn', `console.error('bad cpu'); process.abort();`);
     await assert.rejects(listen({ entry }), (error: Error) => {
       assert.ok(error instanceof DoorUnavailable);
-      assert.match(error.message, /died of SIGABRT before the door was open.*bad cpu/s);
+      assert.match(error.message, /died of SIGABRT, before the door was open.*bad cpu/s);
       return true;
     });
   });

@@ -193,7 +193,7 @@ export class EngineLife implements WireHost {
       this.link.frame(FRAME.abort, id, Buffer.of(1));
       return;
     }
-    if (this.#wires.has(id)) throw new Error('a stream twice');
+    if (this.#wires.has(id) || caller.wire !== null) throw new Error('a stream twice');
     const { door, accept } = this.#options;
     const peer: PeerInfo = {
       door,
@@ -237,6 +237,7 @@ export class EngineLife implements WireHost {
 
 /** In words, to go behind what ended. */
 export function howItEnded({ exitCode, signal, why }: EngineEnd): string {
+  if (exitCode === null && signal === null) return `could not be started (${why})`;
   if (why !== undefined) return `was killed: ${why}`;
   return signal === null ? `ended with exit code ${exitCode}` : `died of ${signal}`;
 }

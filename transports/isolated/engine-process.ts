@@ -1,7 +1,7 @@
 /** Starts the process of an engine, listens to its heart, and ends it. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { FRAME, Link, type LinkEvents } from './link.ts';
@@ -82,7 +82,22 @@ export class EngineProcess {
     this.#unanswered = 0;
     this.#why = undefined;
     this.#lastWords = '';
-    this.link = new Link(child.stdio[LINK_FD] as Socket, {
+    let isGone = false;
+    const gone = (exitCode: number | null, signal: NodeJS.Signals | null): void => {
+      if (isGone) return;
+      isGone = true;
+      clearInterval(this.#pinging);
+      onGone({ exitCode, signal, why: this.#why, lastWords: this.#lastWords.trim() });
+    };
+    child.on('error', (error) => {
+      this.#why ??= error.message;
+      if (child.pid === undefined) gone(null, null);
+    });
+    // Behind `exit`: all that it sent has been read.
+    child.on('close', gone);
+    // Where there are no file descriptors left, there is nothing but the error.
+    const socket = child.stdio === undefined ? new Socket().destroy() : (child.stdio[LINK_FD] as Socket);
+    this.link = new Link(socket, {
       data: (stream, bytes) => {
         this.#unanswered = 0;
         events.data(stream, bytes);
@@ -99,22 +114,9 @@ export class EngineProcess {
         else this.kill(error.message);
       },
     });
-    child.stderr!.setEncoding('utf8').on('data', (text: string) => {
+    child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.#lastWords = shorten(this.#lastWords + text);
     });
-    let isGone = false;
-    const gone = (exitCode: number | null, signal: NodeJS.Signals | null): void => {
-      if (isGone) return;
-      isGone = true;
-      clearInterval(this.#pinging);
-      onGone({ exitCode, signal, why: this.#why, lastWords: this.#lastWords.trim() });
-    };
-    child.on('error', (error) => {
-      this.#why ??= error.message;
-      if (child.pid === undefined) gone(null, null);
-    });
-    // Behind `exit`: all that it sent has been read.
-    child.on('close', gone);
   }
 
   /** Listens to its heart from now on; while it loads it may be deaf for a while. */

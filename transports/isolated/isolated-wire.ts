@@ -128,7 +128,7 @@ export class IsolatedWire implements Wire {
     if (this.#closedRaised) return;
     this.#live = false;
     this.#coreEnded = true;
-    this.#error = error;
+    this.#error ??= error;
     this.#held = null;
     this.#dropWaiting();
     this.#host.link.frame(FRAME.abort, this.id, Buffer.of(error === EVICTED ? 1 : 0));
