@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -67,7 +67,7 @@ describe('an engine in a process of its own', () => {
   }
 
   it('that is wedged is noticed, killed and replaced', TIMEOUT, async () => {
-    await withStage({ times: { pingMs: 100, pingsUnansweredMax: 20 } }, async (stage) => {
+    await withStage({ times: { pingMs: 50, pingsUnansweredMax: 20 } }, async (stage) => {
       await stage.echo();
       process.kill(stage.door.statistics.pid!, 'SIGSTOP');
       assert.match((await stage.wires[0].closed)?.message ?? '', /no sign of life to 20 pings/);
@@ -83,6 +83,28 @@ describe('an engine in a process of its own', () => {
         String(stage.log.of('door.engine_crashed')[0].fields.problem),
         /took \d{7,} bytes of memory/,
       );
+    });
+  });
+
+  it('can neither write files nor start programs from its JavaScript', TIMEOUT, async () => {
+    const file = join(directory, 'written');
+    const start = `const told = [];
+      for (const attempt of [
+        () => writeFileSync(${JSON.stringify(file)}, ''),
+        () => spawnSync('true'),
+        () => new Worker('', { eval: true }),
+      ]) {
+        try { attempt(); told.push('done'); } catch (error) { told.push(error.code); }
+      }
+      link.json(FRAME.bound, 0, { port: 1 });
+      link.json(FRAME.log, 0, { level: 'info', event: 'told', fields: { told } });`;
+    const imports = `import { writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { Worker } from 'node:worker_threads';`;
+    await withStage({ entry: writeEntry(directory, 'curious', start, imports) }, async (stage) => {
+      await stage.log.until('told');
+      assert.deepEqual(stage.log.of('told')[0].fields.told, Array(3).fill('ERR_ACCESS_DENIED'));
+      assert.ok(!existsSync(file));
     });
   });
 
@@ -212,6 +234,15 @@ describe('an engine that does not come up', () => {
       assert.match(error.message, /died of SIGABRT, before the door was open.*bad cpu/s);
       return true;
     });
+  });
+
+  it('because it cannot be started says so', TIMEOUT, async (t) => {
+    const { execPath } = process;
+    t.after(() => {
+      process.execPath = execPath;
+    });
+    process.execPath = join(directory, 'no-node');
+    await assert.rejects(listen({}), /could not be started \(spawn .*no-node ENOENT\)/);
   });
 
   it(

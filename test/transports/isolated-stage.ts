@@ -114,9 +114,10 @@ const BUILT = path.join(ROOT, 'dist', 'transports', 'isolated', 'main.js');
 export const BUILT_ENTRY: URL | undefined = existsSync(BUILT) ? pathToFileURL(BUILT) : undefined;
 
 /** Writes a process that stands in for an engine's: `start` is its code, run when it is told which door to open, with `link` and `FRAME`. */
-export function writeEntry(directory: string, name: string, start: string): URL {
+export function writeEntry(directory: string, name: string, start: string, imports = ''): URL {
   const file = path.join(directory, `${name}.mjs`);
-  const text = `import { Socket } from 'node:net';
+  const text = `${imports}
+import { Socket } from 'node:net';
 import { FRAME, Link } from ${JSON.stringify(LINK)};
 const socket = new Socket({ fd: 3, readable: true, writable: true });
 const link = new Link(socket, {
