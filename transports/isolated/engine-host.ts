@@ -14,6 +14,12 @@ import { type EngineSpec, type LogMessage, type OpenMessage, readJson, tellError
 /** Knocks that the broker has not answered. Who comes then is turned away: nothing holds a flood back but this process. */
 const UNANSWERED_MAX = 512;
 
+/** Of one address in one second; beyond, its packets are dropped here, unread and unanswered, as the broker's doorkeeper would have it. */
+const REFUSALS_MAX = 8;
+const REFUSALS_MS = 1_000;
+/** Addresses with refusals in one second; others are asked about each time. */
+const REFUSED_ADDRESSES_MAX = 10_000;
+
 /** The real time, as in the broker. */
 const CLOCK: Clock = {
   now: () => performance.now(),
@@ -28,12 +34,14 @@ const CLOCK: Clock = {
 /** One who has knocked, until he is gone. */
 class HostedVisit implements Visit {
   readonly id: number;
+  readonly address: string;
   readonly evict: () => void;
   isAnswered = false;
   readonly #left: (visit: HostedVisit) => void;
 
-  constructor(id: number, evict: () => void, left: (visit: HostedVisit) => void) {
+  constructor(id: number, address: string, evict: () => void, left: (visit: HostedVisit) => void) {
     this.id = id;
+    this.address = address;
     this.evict = evict;
     this.#left = left;
   }
@@ -58,6 +66,8 @@ export class EngineHost implements LinkEvents, StreamHost, Doorkeeper {
   readonly #streams = new Map<number, HostedStream>();
   readonly #visits = new Map<number, HostedVisit>();
   readonly #blocked = new Set<HostedStream>();
+  /** How often the broker has refused an address lately. */
+  readonly #refusals = new Map<string, number>();
   #lastId = 0;
   #unanswered = 0;
   #door: (Transport & { reload(): void }) | undefined;
@@ -72,6 +82,7 @@ export class EngineHost implements LinkEvents, StreamHost, Doorkeeper {
       error: (event, fields) => this.#tell('error', event, fields),
     };
     this.link = new Link(socket, this);
+    CLOCK.every(REFUSALS_MS, () => this.#refusals.clear());
   }
 
   data(stream: number, bytes: Buffer): void {
@@ -93,7 +104,7 @@ export class EngineHost implements LinkEvents, StreamHost, Doorkeeper {
         this.#answered(id);
         break;
       case FRAME.evict:
-        this.#answered(id)?.evict();
+        this.#evict(id);
         break;
       case FRAME.end:
         this.#streams.get(id)?.end(payload[0]);
@@ -134,12 +145,13 @@ export class EngineHost implements LinkEvents, StreamHost, Doorkeeper {
 
   /**
    * Lets everybody in and asks the broker in the same moment; whom it does not want is evicted when the answer is here, long before the client's.
-   * So a refusal costs an answer to a first packet, in this process, and the budget for strangers is the broker's, one for all doors.
+   * So a refusal costs an answer to a first packet, in this process, and the budget for strangers is the broker's, one for all doors. An
+   * address that is refused again and again is not asked about for the rest of the second.
    */
   knock(_door: string, address: string, evict: () => void): Visit | null {
-    if (this.#unanswered >= UNANSWERED_MAX) return null;
+    if (this.#unanswered >= UNANSWERED_MAX || this.#refusals.get(address) === REFUSALS_MAX) return null;
     this.#unanswered++;
-    const visit = new HostedVisit(++this.#lastId, evict, () => {
+    const visit = new HostedVisit(++this.#lastId, address, evict, () => {
       this.#answered(visit.id);
       this.#visits.delete(visit.id);
       this.link.frame(FRAME.left, visit.id);
@@ -156,6 +168,18 @@ export class EngineHost implements LinkEvents, StreamHost, Doorkeeper {
       this.#unanswered--;
     }
     return visit;
+  }
+
+  /** Whom the broker does not want, or no longer. */
+  #evict(id: number): void {
+    const wasAdmitted = this.#visits.get(id)?.isAnswered === true;
+    const visit = this.#answered(id);
+    if (visit === undefined) return;
+    const { address } = visit;
+    const refusals = this.#refusals.get(address) ?? 0;
+    const isKnown = refusals > 0 || this.#refusals.size < REFUSED_ADDRESSES_MAX;
+    if (!wasAdmitted && isKnown) this.#refusals.set(address, Math.min(refusals + 1, REFUSALS_MAX));
+    visit.evict();
   }
 
   async #start(spec: EngineSpec): Promise<void> {
