@@ -121,8 +121,11 @@ describe('the broker and an engine in a process of its own', () => {
       assert.equal(stage.keeper.turnedAway, 1);
       assert.equal(stage.wires.length, 0);
       stage.keeper.admits = () => true;
+      const knocked = new Promise<void>((resolve) => {
+        stage.keeper.onChange = resolve;
+      });
       const silent = await QuicClient.dial(stage.address.port, { ca: certificates.ca });
-      assert.equal(stage.keeper.visits.length, 1);
+      await knocked;
       stage.keeper.visits[0].evict();
       assert.equal((await silent.ended).theirs?.errorCode, 2);
     });
