@@ -203,6 +203,43 @@ import { Worker } from 'node:worker_threads';`;
     await stage.close();
   });
 
+  it('that sends frames at random never does more than die of it', TIMEOUT, async () => {
+    for (let seed = 1; seed <= 10; seed++) {
+      const start = `let state = ${seed};
+        const next = (below) => {
+          state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+          return (state >>> 8) % below;
+        };
+        const types = [2, 30, 32, 33, 34, 35, 36, 37, 38];
+        const values = [null, -1, 1e9, '', 'error', {}, [], true, 1, 2, 3];
+        const keys = ['visit', 'port', 'username', 'origin', 'kind', 'message', 'where', 'remedy', 'level', 'event', 'fields', '__proto__'];
+        link.json(FRAME.bound, 0, { port: 1 });
+        link.frame(FRAME.knock, 1, Buffer.from('192.0.2.1'));
+        link.json(FRAME.open, 2, { visit: 1, port: 7 });
+        for (let n = 0; n < 200; n++) {
+          const type = types[next(types.length)];
+          const id = next(6);
+          if (next(40) === 0) link.frame(type, id, Buffer.alloc(next(20), next(256)));
+          else if (type === 2 || type === 32) link.frame(type, id, Buffer.alloc(type === 2 ? 4 : 8, next(60)));
+          else if (type === 33) link.frame(type, 100 + n, Buffer.from('192.0.2.' + n));
+          else {
+            const message = { visit: 100 + next(n + 1), port: 7, kind: 'error', message: 'x', event: 'noise', level: 'debug' };
+            if (next(8) === 0) message[keys[next(keys.length)]] = values[next(values.length)];
+            link.json(type, 200 + n, message);
+          }
+          if (next(5) === 0) link.data(2, Buffer.alloc(next(3000)));
+        }
+        link.flush();
+        socket.end(Buffer.alloc(next(8), 7));`;
+      const entry = writeEntry(directory, `random-${seed}`, start);
+      await withStage({ entry, restartMs: 60_000 }, async (stage) => {
+        await stage.log.until('door.engine_crashed');
+        for (const { closed } of stage.wires) await closed;
+        assert.ok(stage.keeper.visits.every(({ lefts }) => lefts === 1));
+      });
+    }
+  });
+
   it('that opens a stream for somebody who was turned away is told to cut it off', TIMEOUT, async () => {
     const start = `link.json(FRAME.bound, 0, { port: 1 });
       link.frame(FRAME.knock, 1, Buffer.from('192.0.2.1'));

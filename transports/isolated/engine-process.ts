@@ -121,6 +121,7 @@ export class EngineProcess {
 
   /** Listens to its heart from now on; while it loads it may be deaf for a while. */
   watch(): void {
+    clearInterval(this.#pinging);
     this.#pinging = setInterval(() => this.#ping(), this.#pingMs);
     this.#pinging.unref();
   }
