@@ -98,6 +98,21 @@ describe('an engine in a process of its own', () => {
     await broker.stop();
   });
 
+  test('stays until the broker has said goodbye, whatever signals come to all processes', {
+    timeout: 60_000,
+  }, async () => {
+    const broker = await startChildBroker({ doors: [QUIC], config: { log: LOG } });
+    const client = await joinByQuic(broker);
+    const heard: Buffer[] = [];
+    client.onData((chunk) => heard.push(chunk));
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.kill(enginesOf(broker)[0], signal);
+    const stopping = broker.stop();
+    await client.ended;
+    // DISCONNECT, Server shutting down.
+    assert.equal(Buffer.concat(heard).subarray(0, 3).toString('hex'), 'e0018b');
+    assert.equal(await stopping, 0);
+  });
+
   test('is not there where a listener says isolate: false', { timeout: 60_000 }, async () => {
     const broker = await startChildBroker({
       doors: [QUIC],
