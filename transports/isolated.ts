@@ -26,7 +26,7 @@ const START_TIMEOUT_MS = 30_000;
 const CLOSE_TIMEOUT_MS = 5_000;
 
 export interface IsolatedOptions
-  extends Pick<EngineSpec, 'tls' | 'origins' | 'engine' | 'streamTimeoutMs'>,
+  extends Pick<EngineSpec, 'tls' | 'origins' | 'engine' | 'streamTimeoutMs' | 'dataStreamsMax'>,
     Pick<EngineProcessOptions, 'times' | 'entry'> {
   /** `quic://host[:port]` or `wt://host[:port][/path]`. */
   readonly url: string;
@@ -152,7 +152,8 @@ export class IsolatedTransport implements Transport {
 
   /** Resolves when the door is open. */
   #start(): Promise<BoundMessage> {
-    const { url, tls, origins, engine, streamTimeoutMs, onError, log, times, entry } = this.#options;
+    const { url, tls, origins, engine, streamTimeoutMs, dataStreamsMax, onError, log, times, entry } =
+      this.#options;
     const { memoryMaxBytes = MEMORY_BYTES_MAX } = this.#options;
     const ids = process.geteuid?.() === 0 ? (this.#options.ids ?? null) : null;
     return new Promise((resolve, reject) => {
@@ -165,7 +166,15 @@ export class IsolatedTransport implements Transport {
         if (error !== undefined) reject(error);
       };
       const life = new EngineLife({
-        spec: { url: formatListenUrl(this.#listen, this.#port), tls, origins, engine, streamTimeoutMs, ids },
+        spec: {
+          url: formatListenUrl(this.#listen, this.#port),
+          tls,
+          origins,
+          engine,
+          streamTimeoutMs,
+          dataStreamsMax,
+          ids,
+        },
         door: url,
         arrivals: this.#arrivals,
         accept: (wire) => this.#accept(wire),

@@ -10,15 +10,19 @@ const certificates = await Certificates.create();
 const tls = await certificates.issue('server');
 after(() => certificates.remove());
 
-transportContract('quic in a process of its own', (onError, doorkeeper) => ({
-  transport: withoutFirstByte(
-    new IsolatedTransport({ url: 'quic://127.0.0.1:0', tls, onError, doorkeeper, entry: BUILT_ENTRY }),
-  ),
-  secure: true,
-  abortIsError: true,
-  async dial({ port }) {
-    const client = await QuicClient.dial(port, { ca: certificates.ca });
-    client.write(Buffer.alloc(1));
-    return client;
-  },
-}));
+transportContract(
+  'quic in a process of its own',
+  (onError, doorkeeper) => ({
+    transport: withoutFirstByte(
+      new IsolatedTransport({ url: 'quic://127.0.0.1:0', tls, onError, doorkeeper, entry: BUILT_ENTRY }),
+    ),
+    secure: true,
+    abortIsError: true,
+    async dial({ port }) {
+      const client = await QuicClient.dial(port, { ca: certificates.ca });
+      client.write(Buffer.alloc(1));
+      return client;
+    },
+  }),
+  true,
+);

@@ -20,8 +20,8 @@ export function openEngineDoor(
   spec: Omit<EngineSpec, 'ids'>,
   parts: Pick<QuicTransportOptions, 'doorkeeper' | 'onError' | 'log' | 'clock'>,
 ): EngineDoor {
-  const { url, tls, origins, engine, streamTimeoutMs } = spec;
+  const { url, tls, origins, engine, streamTimeoutMs, dataStreamsMax } = spec;
   return url.startsWith('quic:')
-    ? new QuicTransport({ url, tls, ...parts })
+    ? new QuicTransport({ url, tls, dataStreamsMax, ...parts })
     : new WebTransportTransport({ url, tls, origins, engine, streamTimeoutMs, ...parts });
 }

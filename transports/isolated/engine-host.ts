@@ -203,9 +203,21 @@ export class EngineHost implements LinkEvents, StreamHost, Doorkeeper {
     }
   }
 
-  #accept(wire: Wire): WireEvents {
-    const stream = new HostedStream(this, ++this.#lastId, wire);
+  further(parent: number, wire: Wire): HostedStream {
+    const stream = this.#add(wire, true);
+    const open: OpenMessage = { visit: 0, parent, port: wire.peer.port };
+    this.link.json(FRAME.open, stream.id, open);
+    return stream;
+  }
+
+  #add(wire: Wire, isFurther: boolean): HostedStream {
+    const stream = new HostedStream(this, ++this.#lastId, wire, isFurther);
     this.#streams.set(stream.id, stream);
+    return stream;
+  }
+
+  #accept(wire: Wire): WireEvents {
+    const stream = this.#add(wire, false);
     const { visit = FREE_VISIT, peer } = wire;
     const open: OpenMessage = {
       visit: visit instanceof HostedVisit ? visit.id : 0,

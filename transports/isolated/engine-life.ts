@@ -84,8 +84,11 @@ export class EngineLife implements WireHost {
     return this.#process.memoryBytes;
   }
 
+  /** Connections: streams that are further ones of another do not count. */
   get wires(): number {
-    return this.#wires.size;
+    let wires = 0;
+    for (const { visit } of this.#wires.values()) if (visit !== undefined) wires++;
+    return wires;
   }
 
   awaitRoom(wire: IsolatedWire): void {
@@ -186,14 +189,21 @@ export class EngineLife implements WireHost {
     caller.visit?.left();
   }
 
-  #open(id: number, { visit: visitId, port, username, origin }: OpenMessage): void {
+  #open(id: number, { visit: visitId, parent, port, username, origin }: OpenMessage): void {
+    if (this.#wires.has(id)) throw new Error('a stream twice');
+    if (parent !== undefined) {
+      const first = this.#wires.get(parent);
+      if (first === undefined) this.link.frame(FRAME.abort, id, Buffer.of(0));
+      else first.openFurther(id, (wire) => this.#wires.set(id, wire));
+      return;
+    }
     const caller = this.#callers.get(visitId);
     if (caller === undefined || caller.visit === null) {
       // Turned away, and the answer is under way.
       this.link.frame(FRAME.abort, id, Buffer.of(1));
       return;
     }
-    if (this.#wires.has(id) || caller.wire !== null) throw new Error('a stream twice');
+    if (caller.wire !== null) throw new Error('a stream twice');
     const { door, accept } = this.#options;
     const peer: PeerInfo = {
       door,
@@ -226,7 +236,7 @@ export class EngineLife implements WireHost {
   }
 
   #gone(end: EngineEnd): void {
-    const wires = this.#wires.size;
+    const { wires } = this;
     const { door } = this.#options;
     const error = this.#isClosing ? undefined : new Error(`the engine of ${door} ${howItEnded(end)}`);
     for (const wire of [...this.#wires.values()]) wire.lost(error);

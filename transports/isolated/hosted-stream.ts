@@ -11,6 +11,8 @@ export interface StreamHost {
   awaitRoom(stream: HostedStream): void;
   /** The stream needs nothing more. */
   forget(stream: HostedStream): void;
+  /** Tells the broker of a further stream of the connection whose first one has this number. */
+  further(parent: number, wire: Wire): HostedStream;
 }
 
 /** Where the wire is paused. The chunk that goes beyond, and the one that is already read, fit into the window. */
@@ -22,6 +24,8 @@ export class HostedStream implements WireEvents {
   readonly id: number;
   readonly #host: StreamHost;
   readonly #wire: Wire;
+  /** Not the first stream of its connection. */
+  readonly #isFurther: boolean;
   /** Bytes sent to the broker and not used there. */
   #uncredited: number;
   #isPaused: boolean;
@@ -34,10 +38,11 @@ export class HostedStream implements WireEvents {
   #endCode: number | null;
   #isOver: boolean;
 
-  constructor(host: StreamHost, id: number, wire: Wire) {
+  constructor(host: StreamHost, id: number, wire: Wire, isFurther: boolean) {
     this.id = id;
     this.#host = host;
     this.#wire = wire;
+    this.#isFurther = isFurther;
     this.#uncredited = 0;
     this.#isPaused = false;
     this.#waiting = [];
@@ -51,7 +56,8 @@ export class HostedStream implements WireEvents {
     const { link } = this.#host;
     link.data(this.id, chunk);
     this.#uncredited += chunk.length;
-    if (this.#uncredited < AHEAD_BYTES_MAX && !link.isFull) return;
+    // The end of a further stream is not told before the broker has answered what came before: its answer is to leave ahead of our end.
+    if (this.#uncredited < AHEAD_BYTES_MAX && !link.isFull && !this.#isFurther) return;
     if (link.isFull) this.#host.awaitRoom(this);
     this.#isPaused = true;
     this.#wire.pause();
@@ -61,6 +67,11 @@ export class HostedStream implements WireEvents {
     this.#use(this.#held);
     this.#held = 0;
     this.#writeWaiting();
+  }
+
+  /** The broker is asked, and ends what it does not want. */
+  stream(wire: Wire): WireEvents {
+    return this.#host.further(this.id, wire);
   }
 
   closed(error?: Error): void {
@@ -88,6 +99,7 @@ export class HostedStream implements WireEvents {
   /** There may be room for more. */
   drained(): void {
     if (!this.#isPaused || this.#isOver || this.#uncredited >= AHEAD_BYTES_MAX) return;
+    if (this.#isFurther && this.#uncredited > 0) return;
     if (this.#host.link.isFull) {
       this.#host.awaitRoom(this);
       return;
@@ -99,6 +111,8 @@ export class HostedStream implements WireEvents {
   /** To be ended behind what was written. */
   end(code: number): void {
     this.#endCode = code;
+    // It is reset with the code, and nothing more of it arrives.
+    if (this.#isFurther && code !== 0) this.#waiting = [];
     if (this.#waiting.length === 0) this.#wire.end(code);
   }
 

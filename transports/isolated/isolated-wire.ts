@@ -1,7 +1,7 @@
 /** The broker's end of a stream whose engine runs in a process of its own. */
 import type { Visit } from '../../src/interfaces/doorkeeper.ts';
 import type { PeerInfo, Wire, WireEvents } from '../../src/interfaces/transport.ts';
-import { END_TIMEOUT_MS } from '../../src/limits.ts';
+import { END_TIMEOUT_MS, STREAM_REFUSED } from '../../src/limits.ts';
 import { EVICTED } from '../arrival.ts';
 import type { OnError } from '../listen-url.ts';
 import { asError, NO_EVENTS } from '../socket-wire.ts';
@@ -25,8 +25,12 @@ export interface WireHost {
 export class IsolatedWire implements Wire {
   readonly id: number;
   readonly peer: PeerInfo;
-  readonly visit: Visit;
+  readonly visit?: Visit;
   readonly #host: WireHost;
+  /** That of the first stream of its connection; null: it is that. */
+  readonly #parent: IsolatedWire | null;
+  /** Further streams of its connection. */
+  readonly #further: Set<IsolatedWire>;
   #events: WireEvents;
   /** Data and drain may still be raised, and writes are taken. */
   #live: boolean;
@@ -50,10 +54,12 @@ export class IsolatedWire implements Wire {
   /** The stream is over, behind what waits. */
   #isOver: boolean;
 
-  private constructor(host: WireHost, id: number, peer: PeerInfo, visit: Visit) {
+  private constructor(host: WireHost, id: number, peer: PeerInfo, of: Visit | IsolatedWire) {
     this.id = id;
     this.peer = peer;
-    this.visit = visit;
+    this.#parent = of instanceof IsolatedWire ? of : null;
+    if (!(of instanceof IsolatedWire)) this.visit = of;
+    this.#further = new Set();
     this.#host = host;
     this.#events = NO_EVENTS;
     this.#live = true;
@@ -89,6 +95,20 @@ export class IsolatedWire implements Wire {
     return wire;
   }
 
+  /** Hands a further stream of this connection to the core, or has it reset. Never throws. */
+  openFurther(id: number, keep: (wire: IsolatedWire) => void): void {
+    const wire = new IsolatedWire(this.#host, id, this.peer, this);
+    keep(wire);
+    this.#further.add(wire);
+    try {
+      const events = this.#live ? (this.#events.stream?.(wire) ?? null) : null;
+      if (events === null) wire.#refuse();
+      else wire.#events = events;
+    } catch (error) {
+      wire.#fail(error);
+    }
+  }
+
   write(bytes: Uint8Array): boolean {
     // Behind the end of the stream, which the core has not heard of, nobody reads.
     if (!this.#live || this.#isOver || bytes.length === 0) return true;
@@ -118,6 +138,8 @@ export class IsolatedWire implements Wire {
       process.nextTick(() => this.#finish());
       return;
     }
+    // A further stream is reset with the code, and nothing more of it arrives.
+    if (this.#parent !== null && reasonCode !== 0) this.#held = null;
     this.#endTimer = setTimeout(() => this.abort(), END_TIMEOUT_MS);
     this.#endTimer.unref();
     if (this.#held === null) this.#sendEnd();
@@ -205,7 +227,7 @@ export class IsolatedWire implements Wire {
       this.#fail(error);
     }
     this.#uncredited += chunk.length;
-    if (this.#uncredited < CREDIT_BYTES || !this.#live) return;
+    if (!this.#live || (this.#uncredited < CREDIT_BYTES && this.#parent === null)) return;
     this.#host.link.credit(this.id, this.#uncredited);
     this.#uncredited = 0;
   }
@@ -233,12 +255,27 @@ export class IsolatedWire implements Wire {
     this.#held = null;
     this.#dropWaiting();
     clearTimeout(this.#endTimer);
-    this.#host.forget(this);
+    const told = this.#coreEnded ? this.#error : error;
+    for (const further of this.#further) further.#finish(told);
+    this.#leave();
     try {
-      this.#events.closed(this.#coreEnded ? this.#error : error);
+      this.#events.closed(told);
     } catch (thrown) {
       this.#host.onError?.(asError(thrown), this.peer.address);
     }
+  }
+
+  /** The core does not want it. */
+  #refuse(): void {
+    this.#closedRaised = true;
+    this.#live = false;
+    this.#host.link.frame(FRAME.end, this.id, Buffer.of(STREAM_REFUSED));
+    this.#leave();
+  }
+
+  #leave(): void {
+    if (this.#parent !== null) this.#parent.#further.delete(this);
+    this.#host.forget(this);
   }
 
   /** A handler threw: that is the end of this wire, and of no other. */

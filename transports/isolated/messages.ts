@@ -17,6 +17,7 @@ export interface EngineSpec {
   readonly origins?: readonly string[] | undefined;
   readonly engine?: EngineChoice | undefined;
   readonly streamTimeoutMs?: number | undefined;
+  readonly dataStreamsMax?: number | undefined;
   /** To be given up for this when the port is bound; null: it stays who it is. */
   readonly ids: Ids | null;
 }
@@ -28,9 +29,10 @@ export interface BoundMessage {
   readonly certificateHash?: string | undefined;
 }
 
-/** A stream is there, of somebody who has knocked. */
+/** A stream is there, of somebody who has knocked: his first, or a further one of the connection whose first stream is `parent`. */
 export interface OpenMessage {
   readonly visit: number;
+  readonly parent?: number | undefined;
   readonly port: number;
   readonly username?: string | undefined;
   readonly origin?: string | undefined;
