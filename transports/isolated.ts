@@ -240,7 +240,6 @@ export class IsolatedTransport implements Transport {
     const ms = Math.min(restartMs * 2 ** this.#crashesInARow, RESTART_MS_MAX);
     this.#crashesInARow++;
     this.#restartTimer = setTimeout(() => void this.#restart(), ms);
-    this.#restartTimer.unref();
     return ms;
   }
 

@@ -80,6 +80,24 @@ describe('an engine in a process of its own', () => {
     }
   });
 
+  test('may be all that there is: the broker waits for the next', { timeout: 60_000 }, async () => {
+    const config = { log: LOG, persistence: { enabled: false } };
+    const broker = await startChildBroker({ doors: [QUIC], config });
+    try {
+      for (let deaths = 1; deaths <= 3; deaths++) {
+        process.kill(enginesOf(broker).at(-1)!, 'SIGKILL');
+        while (enginesOf(broker).length <= deaths) {
+          process.kill(broker.pid, 0);
+          await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+        }
+      }
+      (await joinByQuic(broker)).end();
+      assert.equal(await broker.stop(), 0);
+    } finally {
+      await broker.stop();
+    }
+  });
+
   test('ends by itself when the broker dies', { timeout: 60_000 }, async () => {
     const broker = await startChildBroker({ doors: [QUIC], config: { log: LOG } });
     const port = broker.port('quic');
