@@ -24,5 +24,5 @@ transportContract(
       return client;
     },
   }),
-  true,
+  'apart',
 );

@@ -24,5 +24,5 @@ transportContract(
     abortIsError: true,
     dial: (address) => webTransportClient(address.url, tls.cert),
   }),
-  true,
+  'apart',
 );
