@@ -4,6 +4,7 @@ import { userInfo } from 'node:os';
 import type { Config } from '../config/types.ts';
 import { ConfigError } from '../src/errors.ts';
 import type { Log } from '../src/interfaces/log.ts';
+import type { Ids } from '../transports/isolated/messages.ts';
 
 /** Files that are open beside connections: the store, the log, watched folders, the runtime's own. */
 const FILES_RESERVED = 64;
@@ -15,14 +16,14 @@ interface Initgroups {
   initgroups(user: string, extraGroup: number): void;
 }
 
-interface Ids {
+interface UserAndGroup {
   readonly uid: number;
   readonly gid: number;
 }
 
 export class Account {
   /** Null: the process stays who it is. */
-  readonly #ids: Ids | null;
+  readonly #ids: UserAndGroup | null;
 
   /**
    * Begins to work as the `user` of the configuration, with a way back for what only root can do. Files that are read and
@@ -60,8 +61,13 @@ export class Account {
     return new Account(ids);
   }
 
-  private constructor(ids: Ids | null) {
+  private constructor(ids: UserAndGroup | null) {
     this.#ids = ids;
+  }
+
+  /** Whom a process has to become that is started by `asRoot`; null: the process stays who it is. */
+  get ids(): Ids | null {
+    return this.#ids === null ? null : { ...this.#ids, groups: process.getgroups!() };
   }
 
   /** Runs what only root can do. */
@@ -146,7 +152,7 @@ function isMe(user: string): boolean {
 }
 
 /** The numbers behind the names. Node has no other way to ask than to become them for a moment. */
-function idsOf(user: string, group: string | null): { ids: Ids; name: string | null } {
+function idsOf(user: string, group: string | null): { ids: UserAndGroup; name: string | null } {
   const known = asEffective(user, 'user', () => {
     try {
       return userInfo();

@@ -6,14 +6,15 @@ import type { Doorkeeper } from '../src/interfaces/doorkeeper.ts';
 import type { Log } from '../src/interfaces/log.ts';
 import type { Transport } from '../src/interfaces/transport.ts';
 import { DEFAULT_LIMITS, type Limits, UNAUTHENTICATED_BYTES_MAX } from '../src/limits.ts';
+import { openEngineDoor } from '../transports/isolated/engine-door.ts';
+import type { Ids } from '../transports/isolated/messages.ts';
+import { IsolatedTransport } from '../transports/isolated.ts';
 import type { OnError } from '../transports/listen-url.ts';
 import { Networks } from '../transports/networks.ts';
-import { QuicTransport } from '../transports/quic.ts';
 import { TcpTransport } from '../transports/tcp.ts';
 import { TlsTransport } from '../transports/tls.ts';
 import { UnixTransport } from '../transports/unix.ts';
 import { WebSocketTransport } from '../transports/websocket.ts';
-import { WebTransportTransport } from '../transports/webtransport.ts';
 
 const FIXED_HEADER_BYTES_MAX = 5;
 
@@ -24,6 +25,8 @@ export interface DoorContext {
   readonly clock: Clock;
   /** Whether an address is banned at every door. */
   readonly isBanned: (address: string) => boolean;
+  /** Whom a process becomes that is started while the broker is root; null: nobody else. */
+  readonly ids: Ids | null;
 }
 
 export interface Door {
@@ -40,7 +43,7 @@ export function createDoor(
   listener: ListenerConfig,
   limits: Limits,
   onError: OnError,
-  { log, clock, doorkeeper: everywhere, isBanned }: DoorContext,
+  { log, clock, doorkeeper: everywhere, isBanned, ids }: DoorContext,
 ): Door {
   const { url, scheme, tls, trustedProxies, proxyProtocol } = listener;
   const doorkeeper = doorkeeperFor(listener, everywhere, isBanned);
@@ -74,33 +77,17 @@ export function createDoor(
       });
       return { listener, transport, reload: tls === undefined ? null : () => transport.reload() };
     }
-    case 'quic': {
-      const dataStreamsMax = listener.limits.dataStreamsMax ?? limits.dataStreamsMax;
-      const transport = new QuicTransport({
-        url,
-        tls: tls!,
-        dataStreamsMax,
-        doorkeeper,
-        onError,
-        log,
-        clock,
-      });
-      return { listener, transport, reload: () => transport.reload() };
-    }
+    case 'quic':
     case 'wt': {
-      const { origins, engine } = listener;
-      const transport = new WebTransportTransport({
-        url,
-        tls: tls!,
-        origins,
-        engine,
-        doorkeeper,
-        onError,
-        log,
-        clock,
-      });
+      const { origins, engine, isolate = true, engineMemoryMaxBytes: memoryMaxBytes } = listener;
+      const dataStreamsMax = listener.limits.dataStreamsMax ?? limits.dataStreamsMax;
+      const options = { url, tls: tls!, origins, engine, dataStreamsMax, doorkeeper, onError, log, clock };
+      const transport = isolate
+        ? new IsolatedTransport({ ...options, ids, memoryMaxBytes })
+        : openEngineDoor(options, options);
       const reload = () => transport.reload();
-      return { listener, transport, reload, certificateHash: () => transport.certificateHash };
+      const door = { listener, transport, reload };
+      return scheme === 'quic' ? door : { ...door, certificateHash: () => transport.certificateHash ?? '' };
     }
   }
 }

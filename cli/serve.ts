@@ -68,6 +68,7 @@ export async function serve(
       clock,
       doorkeeper: core.doorkeeper,
       isBanned: (address) => access.bans.isBanned(address),
+      ids: account.ids,
     });
     for (const { door, address } of doors) {
       outputs.stdout.write(`${describeDoor(door, address.url, devAuthority)}\n`);
@@ -152,7 +153,7 @@ async function closeDoors(doors: readonly OpenDoor[]): Promise<void> {
 
 /** The newest binary there is (docs/decisions/0017-quic.md). */
 const OLD_ENGINE =
-  'its engine is quiche 0.18, with known faults that strangers can reach: open it to networks you trust (`allow`), or run it in a broker of its own';
+  'its engine is quiche 0.18, with known faults that strangers can reach: open it to networks you trust (`allow`), and keep its process its own (`isolate`)';
 
 /** Opens all doors or none, but for those whose engine is missing: where one fails, those that opened are closed again and every fault is told. */
 async function openDoors(

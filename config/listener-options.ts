@@ -1,6 +1,7 @@
 /** The option table of one entry of `listeners`. */
 import { LISTENER_AUTH_OPTIONS } from './auth-options.ts';
 import { DOOR_LIST_OPTIONS } from './door-lists.ts';
+import { integer } from './formats.ts';
 import { LIMIT_OPTIONS } from './limit-options.ts';
 import type { Option } from './option.ts';
 import { TLS_OPTIONS } from './tls.ts';
@@ -49,6 +50,18 @@ export const LISTENER_OPTIONS: readonly Option[] = [
     format: { kind: 'choice', values: ['auto', 'fails-components', 'rwebtransport'] },
     default: 'auto',
     doc: 'Which HTTP/3 library serves wt; auto takes the first that loads. See docs/webtransport.md.',
+  },
+  {
+    key: 'isolate',
+    format: { kind: 'boolean' },
+    default: true,
+    doc: 'Whether the native engine of wt and quic runs in a process of its own, so that its faults end that and not the broker. See docs/decisions/0019-engines-in-a-process.md.',
+  },
+  {
+    key: 'engineMemoryMaxBytes',
+    format: integer(134_217_728, 1_099_511_627_776, 'bytes'),
+    default: 1_073_741_824,
+    doc: 'Memory that process may have before it is started anew, in bytes; comes on top of limits.memoryMaxBytes.',
   },
   ...DOOR_LIST_OPTIONS,
   {

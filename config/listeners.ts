@@ -93,6 +93,12 @@ function readListener(
   if (auth !== null) listener.auth = auth;
   const engine = text(found, 'engine');
   if (engine !== undefined) listener.engine = engine as WebTransportEngine;
+  if (found.has('isolate')) listener.isolate = found.get('isolate')!.value as boolean;
+  const memory = found.get('engineMemoryMaxBytes')?.value as number | undefined;
+  if (memory !== undefined) listener.engineMemoryMaxBytes = memory;
+  if (memory !== undefined && listener.isolate === false) {
+    fault('engineMemoryMaxBytes', 'has no meaning with isolate: false', 'Take one of them out');
+  }
   const origins = found.get('origins');
   if (origins !== undefined) listener.origins = readOrigins(origins.value as string[], fault);
   return listener;
@@ -206,6 +212,7 @@ function allowedSchemes(key: string): readonly string[] {
   if (key === 'tls') return ['mqtts', 'wss', 'wt', 'quic'];
   if (key === 'origins') return ['ws', 'wss', 'wt'];
   if (key === 'engine') return ['wt'];
+  if (key === 'isolate' || key === 'engineMemoryMaxBytes') return ['wt', 'quic'];
   // What a proxy tells comes over TCP.
   if (key === 'trustedProxies' || key === 'proxyProtocol') {
     return Object.keys(PORTS).filter((scheme) => scheme !== 'wt' && scheme !== 'quic');

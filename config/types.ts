@@ -125,6 +125,10 @@ export interface ListenerConfig {
   tls?: TlsConfig;
   /** Which HTTP/3 library serves a wt listener. Unset: the first that loads. */
   engine?: WebTransportEngine;
+  /** Whether the native engine of wt and quic runs in a process of its own. Unset: it does. */
+  isolate?: boolean;
+  /** Memory that process may have, in bytes. */
+  engineMemoryMaxBytes?: number;
   /** Permission bits of a unix socket, octal like "0660". */
   mode?: string;
   /** Origins a WebSocket or WebTransport listener lets in. Unset: the same host only. `*`: all. */

@@ -30,7 +30,7 @@ const PROXY_HEADER_TIMEOUT_MS = 10_000;
 export const EVICTED = new Error('a stranger that had not logged in had to make room for another');
 
 /** For doors without a doorkeeper. */
-const FREE_VISIT: Visit = { moved: () => true, loggedIn() {}, left() {} };
+export const FREE_VISIT: Visit = { moved: () => true, loggedIn() {}, left() {} };
 
 const ARRIVAL = Symbol('arrival');
 

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import {
   chmodSync,
   chownSync,
+  copyFileSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -21,6 +22,8 @@ import mqtt from 'mqtt';
 import { encodePacket } from '../../src/codec/encode.ts';
 import { connect, publish, subscribe } from '../support/packets.ts';
 import { skipUnless } from '../tools/needs.ts';
+import { Certificates } from '../transports/certificates.ts';
+import { QuicClient } from '../transports/quic-client.ts';
 
 const MAIN = fileURLToPath(new URL('../../cli/main.ts', import.meta.url));
 const NOBODY = 65_534;
@@ -218,6 +221,43 @@ test('root is given up for good once the doors are open, below port 1024 too', {
   assert.doesNotMatch(` ${statusOf(broker, 'Groups')} `, / 0 /);
   await pingPong(broker.port);
   await pingPong(1_019);
+  broker.child.kill('SIGTERM');
+  assert.equal(await broker.exited, 0);
+});
+
+test('an engine is started by root for a port below 1024, and does not stay it', {
+  skip: skipUnless(IS_ROOT, NO_ROOT),
+}, async (t) => {
+  const prepare = (folder: string): void => {
+    giveToNobody(folder);
+    for (const name of ['cert', 'key']) {
+      const file = join(folder, 'own', name);
+      copyFileSync(tls[name as 'cert' | 'key'], file);
+      chownSync(file, NOBODY, NOBODY);
+    }
+  };
+  const certificates = await Certificates.create();
+  t.after(() => certificates.remove());
+  const tls = await certificates.issue('server');
+  const config = {
+    listeners: [
+      { url: 'mqtt://127.0.0.1:0' },
+      { url: 'quic://127.0.0.1:1018', tls: { cert: 'own/cert', key: 'own/key' } },
+      { url: 'quic://127.0.0.1:0', tls: { cert: 'own/cert', key: 'own/key' } },
+    ],
+    user: 'nobody',
+  };
+  const broker = await launch(t, { config, prepare });
+  const pids = [...broker.text().matchAll(/"pid":(\d+)[^\n]*door\.engine_process/g)].map(([, pid]) => pid);
+  assert.equal(pids.length, 2, broker.text());
+  for (const pid of pids) {
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+    assert.match(status, /^Uid:\t65534\t65534\t65534\t65534$/m);
+    assert.match(status, /^Gid:\t65534\t65534\t65534\t65534$/m);
+    assert.doesNotMatch(status, /^Groups:.*\b0\b/m);
+  }
+  const client = await QuicClient.dial(1_018, { ca: certificates.ca });
+  client.abort();
   broker.child.kill('SIGTERM');
   assert.equal(await broker.exited, 0);
 });

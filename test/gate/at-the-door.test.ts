@@ -45,7 +45,7 @@ afterEach(async () => {
 async function openDoor(url: string, keys: Partial<ListenerConfig> = {}): Promise<number> {
   const listener = { url, limits: {}, versions: [3, 4, 5], ...keys } as ListenerConfig;
   listener.scheme = url.slice(0, url.indexOf(':')) as ListenerConfig['scheme'];
-  const context = { doorkeeper: keeper, log, clock: broker.clock, isBanned: () => false };
+  const context = { doorkeeper: keeper, log, clock: broker.clock, isBanned: () => false, ids: null };
   const door = createDoor(listener, DEFAULT_LIMITS, () => {}, context);
   open.push(door);
   const behind = broker.broker.door(url);

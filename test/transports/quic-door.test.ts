@@ -252,6 +252,36 @@ describe('the QUIC door', () => {
     early.write(Buffer.from('still here'));
     await door.until(() => Buffer.concat(door.chunks).toString().endsWith('still here'));
   });
+
+  it('goes on with the control stream, however slow, while a data stream is paused', async () => {
+    let receivedBytes = 0;
+    let changed = (): void => {};
+    const transport = new QuicTransport({ url, tls: server });
+    open.push(transport);
+    const { port } = await transport.listen(() => ({
+      data({ length }) {
+        receivedBytes += length;
+        changed();
+      },
+      drain() {},
+      closed() {},
+      stream(wire) {
+        wire.pause();
+        return { data() {}, drain() {}, closed() {} };
+      },
+    }));
+    const client = await dial(port);
+    client.write(Buffer.from('x'));
+    (await client.openStream()).write(Buffer.alloc(200_000));
+    for (let sentBytes = 1; sentBytes < 300_000; sentBytes += 1_000) {
+      client.write(Buffer.alloc(1_000));
+      while (receivedBytes < sentBytes + 1_000) {
+        await new Promise<void>((resolve) => {
+          changed = resolve;
+        });
+      }
+    }
+  });
 });
 
 /** Why nothing can be written to a stream; null: it can. */

@@ -60,6 +60,8 @@ function discard(native: QuicheConnection, id: number, readBuffer: Buffer): void
 class QuicDataStream implements WireStream {
   readonly #host: StreamHost;
   readonly #id: number;
+  /** The client has ended it, and the core paused with its last bytes: it hears of the end when it goes on. */
+  #isEndRead: boolean;
   /** Null: the core did not want it. */
   readonly wire: QuicWire | null;
   /** Nothing more is read or written. */
@@ -71,6 +73,7 @@ class QuicDataStream implements WireStream {
   constructor(host: StreamHost, id: number) {
     this.#host = host;
     this.#id = id;
+    this.#isEndRead = false;
     this.#isOver = false;
     this.#isTold = false;
     this.#error = undefined;
@@ -157,20 +160,27 @@ class QuicDataStream implements WireStream {
     const { native, readBuffer } = this.#host;
     try {
       while (wire.wantsData && !this.#isOver) {
+        if (this.#isEndRead) {
+          this.#clientEnded();
+          return;
+        }
         if (!native.streamReadable(this.#id)) return;
         const result = native.streamRecv(this.#id, readBuffer);
         if (result === null) return;
         const [bytes, isLast] = result;
         this.#host.wasRead(bytes);
         if (bytes > 0) wire.data(readBuffer.subarray(0, bytes));
-        if (!isLast) continue;
-        // What the core has written by now still leaves.
-        if (!this.#isOver) this.#sendEnd();
-        this.#over();
+        this.#isEndRead = isLast;
       }
     } catch (error) {
       this.#lost(error as Error);
     }
+  }
+
+  /** What the core has written by now still leaves. */
+  #clientEnded(): void {
+    this.#sendEnd();
+    this.#over();
   }
 
   #sendEnd(): void {

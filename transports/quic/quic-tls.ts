@@ -24,14 +24,17 @@ export const PROTOCOL = 'mqtt';
 
 /** Longer than one and a half times the longest keep alive of MQTT (65 535 s): that decides, not QUIC. */
 const IDLE_TIMEOUT_MS = 100_000_000;
-/** What a client may send on a stream ahead of what the core has read. Windows grow for those who are read quickly, to the second number. */
-const STREAM_BYTES_MAX = 65_536;
+/**
+ * What a client may send on a stream ahead of what the core has read: all that a stranger can make the engine keep, for each of his streams.
+ * Windows grow for those who are read quickly, to the second number.
+ */
+const STREAM_BYTES_MAX = 16_384;
 const STREAM_WINDOW_BYTES_MAX = 1_048_576;
 /**
- * The same for all streams of a connection together, which is all that a stranger can make the engine keep: twice as much, so that one that
- * the core has paused does not stop the others.
+ * All streams of a connection together have no bound of their own. The engine renews one only when nearly all of it was read, and what
+ * waits in streams that the core has paused never is: they would stop the others for good.
  */
-const CONNECTION_BYTES_MAX = 2 * STREAM_BYTES_MAX;
+const CONNECTION_BYTES_MAX = Number.MAX_SAFE_INTEGER;
 const CONNECTION_WINDOW_BYTES_MAX = 2 * STREAM_WINDOW_BYTES_MAX;
 /** Such streams are refused. */
 const UNIDIRECTIONAL_STREAMS_MAX = 1;
