@@ -30,7 +30,31 @@ const PROXY_HEADER_TIMEOUT_MS = 10_000;
 export const EVICTED = new Error('a stranger that had not logged in had to make room for another');
 
 /** For doors without a doorkeeper. */
-export const FREE_VISIT: Visit = { moved: () => true, loggedIn() {}, left() {} };
+const FREE_VISIT: Visit = { moved: () => true, loggedIn() {}, left() {} };
+
+/** A visit whose login the door wants to hear of as well. */
+export class HeardVisit implements Visit {
+  readonly inner: Visit;
+  readonly #onLoggedIn: () => void;
+
+  constructor(inner: Visit, onLoggedIn: () => void) {
+    this.inner = inner;
+    this.#onLoggedIn = onLoggedIn;
+  }
+
+  moved(address: string): boolean {
+    return this.inner.moved(address);
+  }
+
+  loggedIn(): void {
+    this.#onLoggedIn();
+    this.inner.loggedIn();
+  }
+
+  left(): void {
+    this.inner.left();
+  }
+}
 
 const ARRIVAL = Symbol('arrival');
 

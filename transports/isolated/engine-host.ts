@@ -4,7 +4,7 @@ import type { Clock } from '../../src/interfaces/clock.ts';
 import type { Doorkeeper, Visit } from '../../src/interfaces/doorkeeper.ts';
 import type { Log } from '../../src/interfaces/log.ts';
 import type { Transport, Wire, WireEvents } from '../../src/interfaces/transport.ts';
-import { FREE_VISIT } from '../arrival.ts';
+import { HeardVisit } from '../arrival.ts';
 import { becomeUser } from './become-user.ts';
 import { openEngineDoor } from './engine-door.ts';
 import { HostedStream, type StreamHost } from './hosted-stream.ts';
@@ -37,6 +37,8 @@ class HostedVisit implements Visit {
   readonly address: string;
   readonly evict: () => void;
   isAnswered = false;
+  /** What the door made of it, which hears of the login. */
+  worn: Visit | undefined;
   readonly #left: (visit: HostedVisit) => void;
 
   constructor(id: number, address: string, evict: () => void, left: (visit: HostedVisit) => void) {
@@ -105,6 +107,9 @@ export class EngineHost implements LinkEvents, StreamHost, Doorkeeper {
         break;
       case FRAME.evict:
         this.#evict(id);
+        break;
+      case FRAME.loggedIn:
+        this.#visits.get(id)?.worn?.loggedIn();
         break;
       case FRAME.end:
         this.#streams.get(id)?.end(payload[0]);
@@ -218,9 +223,12 @@ export class EngineHost implements LinkEvents, StreamHost, Doorkeeper {
 
   #accept(wire: Wire): WireEvents {
     const stream = this.#add(wire, false);
-    const { visit = FREE_VISIT, peer } = wire;
+    const { visit, peer } = wire;
+    const hosted = visit instanceof HeardVisit ? visit.inner : visit;
+    const isKnown = hosted instanceof HostedVisit;
+    if (isKnown) hosted.worn = visit;
     const open: OpenMessage = {
-      visit: visit instanceof HostedVisit ? visit.id : 0,
+      visit: isKnown ? hosted.id : 0,
       port: peer.port,
       username: peer.username,
       origin: peer.origin,

@@ -2,7 +2,7 @@
 import type { Visit } from '../../src/interfaces/doorkeeper.ts';
 import type { Log } from '../../src/interfaces/log.ts';
 import type { PeerInfo, Wire, WireEvents } from '../../src/interfaces/transport.ts';
-import { type Arrivals, EVICTED } from '../arrival.ts';
+import { type Arrivals, EVICTED, HeardVisit } from '../arrival.ts';
 import type { OnError } from '../listen-url.ts';
 import { type EngineEnd, EngineProcess, type EngineProcessOptions } from './engine-process.ts';
 import { IsolatedWire, type WireHost } from './isolated-wire.ts';
@@ -213,7 +213,7 @@ export class EngineLife implements WireHost {
       ...(username === undefined ? {} : { username: String(username) }),
       ...(origin === undefined ? {} : { origin: String(origin) }),
     };
-    const { visit } = caller;
+    const visit = new HeardVisit(caller.visit, () => this.link.frame(FRAME.loggedIn, visitId));
     const wire = IsolatedWire.open(this, id, peer, visit, (opened) => {
       // Before the core has it: it may end at once what it is given.
       this.#wires.set(id, opened as IsolatedWire);

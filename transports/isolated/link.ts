@@ -31,6 +31,7 @@ export const FRAME = {
   abort: 15,
   reload: 16,
   close: 17,
+  loggedIn: 18,
   /** To the broker. */
   bound: 30,
   failed: 31,

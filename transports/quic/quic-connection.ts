@@ -2,6 +2,7 @@
 import type { Visit } from '../../src/interfaces/doorkeeper.ts';
 import type { PeerInfo, Wire, WireEvents } from '../../src/interfaces/transport.ts';
 import { END_TIMEOUT_MS } from '../../src/limits.ts';
+import { HeardVisit } from '../arrival.ts';
 import type { OnError } from '../listen-url.ts';
 import { plainAddress } from '../socket-server.ts';
 import { QuicDataStreams, resetStream, type StreamEngine, type StreamHost } from './quic-data-stream.ts';
@@ -112,14 +113,9 @@ export class QuicConnection implements WireStream {
     this.id = id;
     this.host = from.host;
     this.port = from.port;
-    this.visit = {
-      moved: (address) => visit.moved(address),
-      loggedIn: () => {
-        this.#isLoggedIn = true;
-        visit.loggedIn();
-      },
-      left: () => visit.left(),
-    };
+    this.visit = new HeardVisit(visit, () => {
+      this.#isLoggedIn = true;
+    });
     this.ballast = Buffer.allocUnsafeSlow(ENGINE_BYTES);
     this.isScheduled = false;
     this.isFlushScheduled = false;
