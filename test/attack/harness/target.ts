@@ -1,5 +1,6 @@
 /** The broker as users run it, in a process of its own, with what it takes to attack it and to see what that cost. */
 import assert from 'node:assert/strict';
+import { globSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as wait } from 'node:timers/promises';
@@ -31,6 +32,7 @@ const BASELINE = [
 export interface Memory {
   /** V8's heap and the buffers that hang on it, after a collection. */
   readonly heapBytes: number;
+  /** With the processes of its engines. */
   readonly residentBytes: number;
 }
 
@@ -112,7 +114,10 @@ export class Target {
     const answer = /^memory (\d+) (\d+)$/m;
     await this.until(() => answer.test(this.broker.output().slice(told)), 'the broker tells its memory');
     const [, heap, resident] = answer.exec(this.broker.output().slice(told))!;
-    const memory = { heapBytes: Number(heap), residentBytes: Number(resident) };
+    const memory = {
+      heapBytes: Number(heap),
+      residentBytes: Number(resident) + enginesResidentBytes(this.broker.pid),
+    };
     this.#peak = {
       heapBytes: Math.max(this.#peak.heapBytes, memory.heapBytes),
       residentBytes: Math.max(this.#peak.residentBytes, memory.residentBytes),
@@ -222,4 +227,16 @@ export function attackBroker(
     await run(target);
     await target.assertUnharmed(options.leavesState ?? false);
   });
+}
+
+/** Resident memory of the processes that the broker started; 0 where there is no /proc. */
+function enginesResidentBytes(pid: number): number {
+  let bytes = 0;
+  for (const file of globSync(`/proc/${pid}/task/*/children`)) {
+    for (const child of readFileSync(file, 'utf8').split(' ').filter(Boolean)) {
+      const pages = readFileSync(`/proc/${child}/statm`, 'utf8').split(' ')[1];
+      bytes += Number(pages) * 4_096;
+    }
+  }
+  return bytes;
 }
