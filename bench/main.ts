@@ -34,6 +34,8 @@ import { measureSubscriptions } from './subscriptions.ts';
 const ROOT = path.join(import.meta.dirname, '..');
 /** Measured apart from the table, by other means. */
 const SPECIAL = ['garbage', 'subscriptions', 'durable', 'startup', 'strangers'] as const;
+/** Takes minutes, and runs only when it is named. */
+const STRANGERS = 'strangers';
 /** Only where it is named: it takes as long as all the rest. */
 const DOORS = 'doors';
 const DOORS_SECONDS = 1;
@@ -101,7 +103,9 @@ function readPlan(args: readonly string[]): Plan {
   const isChosen = (name: string): boolean => positionals.length === 0 || positionals.includes(name);
   return {
     scenarios: SCENARIOS.filter(({ name }) => isChosen(name)),
-    special: brokers.includes('sluice') ? SPECIAL.filter(isChosen) : [],
+    special: brokers.includes('sluice')
+      ? SPECIAL.filter((name) => isChosen(name) && (name !== STRANGERS || positionals.includes(name)))
+      : [],
     brokers: brokers.filter(isInstalled),
     repeat,
     seconds: seconds ?? 3,
@@ -189,7 +193,7 @@ async function main(): Promise<number> {
   const queue = wantsDurable ? await measureQueue(binary, LOGIN) : null;
   const startUps = plan.special.includes('startup') ? await measureStartUp() : [];
   const strangers = plan.special.includes('strangers')
-    ? await measureStrangers(binary, LOGIN, plan.seconds)
+    ? await measureStrangers(binary, LOGIN, plan.seconds, plan.repeat)
     : [];
   const doors = plan.doors === null ? null : await measureDoors(plan.doors, print);
   const goals = [

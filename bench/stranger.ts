@@ -9,7 +9,7 @@ import { connect as tlsConnect } from 'node:tls';
 export const KINDS = ['silent', 'slow', 'hello', 'guess', 'garbage'] as const;
 export type Kind = (typeof KINDS)[number];
 
-const TICK_MS = 10;
+const TICK_MS = 1;
 /** What one process holds at once; the oldest goes when there is one more. */
 const OPEN_MAX = 20_000;
 const SLOW_BYTE_MS = 1_000;

@@ -1,11 +1,11 @@
 /**
- * `npm run bench -- strangers`: what clients that are logged in notice of strangers. The time from publisher to subscriber, alone and
- * beside each attack in turn, at one broker.
+ * `npm run bench -- strangers`: what clients that are logged in notice of strangers. The time from publisher to subscriber, alone, beside
+ * an attack on another broker, and beside the same on their own.
  */
 import { spawn } from 'node:child_process';
 import path from 'node:path';
 import { type RunningBroker, startBroker } from './brokers.ts';
-import { runLoad } from './load.ts';
+import { type Measured, runLoad } from './load.ts';
 import { cpuSeconds, rssMb } from './process.ts';
 import type { Kind } from './stranger.ts';
 
@@ -30,63 +30,87 @@ const ATTACKS: readonly Attack[] = [
   { title: 'wrong passwords', kind: 'guess', door: 'mqtt', connectsPerSecond: 500 },
 ];
 
-/** One attack, and a client's messages beside it. Latencies in microseconds. */
+/** One attack, and a client's messages beside it: medians of all rounds. Latencies in microseconds. */
 export interface StrangersRun {
   readonly attack: string;
   readonly connectsPerSecond: number;
-  readonly aloneP50Us: number;
-  readonly aloneP99Us: number;
-  readonly besideP50Us: number;
-  readonly besideP99Us: number;
+  readonly alone: Latencies;
+  /** Beside the same attack on another broker: what the machine, which attacker and generator share with the broker, makes of it. */
+  readonly elsewhere: Latencies;
+  readonly beside: Latencies;
   /** CPU of the broker beside the attack less that alone, over the connections made meanwhile, in microseconds. */
   readonly cpuUsPerConnect: number;
   readonly rssMb: number;
   readonly lost: number;
 }
 
-/** Runs each attack once, in turns with the same load alone. */
+interface Latencies {
+  readonly p50Us: number;
+  readonly p99Us: number;
+}
+
+type Load = Measured & { readonly cpuSeconds: number };
+
+/** Runs each attack `rounds` times, in turns with the same load alone and with the same attack on another broker. */
 export async function measureStrangers(
   binary: string,
   login: readonly string[],
   seconds: number,
+  rounds: number,
 ): Promise<StrangersRun[]> {
-  const runs: StrangersRun[] = [];
-  const config = { limits: { connectTimeoutSeconds: 10 } };
-  const broker = await startBroker('sluice', {
-    open: false,
-    doors: ['mqtt://127.0.0.1:0', 'mqtts://127.0.0.1:0'],
-    config,
-  });
+  const options = { open: false, doors: ['mqtt://127.0.0.1:0', 'mqtts://127.0.0.1:0'] };
+  const broker = await startBroker('sluice', options);
+  const other = await startBroker('sluice', options);
   try {
     const args = ['--port', String(broker.port), ...login, ...LOAD, '--seconds', String(seconds)];
-    const measure = async () => {
+    const measure = async (): Promise<Load> => {
       const before = cpuSeconds(broker.pid);
       const run = await runLoad(binary, args);
-      return { ...run, cpu: cpuSeconds(broker.pid) - before };
+      return { ...run, cpuSeconds: cpuSeconds(broker.pid) - before };
     };
     await measure();
+    const runs: StrangersRun[] = [];
     for (const attack of ATTACKS) {
-      const alone = await measure();
-      const stop = await begin(broker, attack);
-      const beside = await measure();
-      const opened = await stop();
-      const connects = (opened * seconds) / (seconds + LEAD_SECONDS);
+      const alone: Load[] = [];
+      const elsewhere: Load[] = [];
+      const beside: Load[] = [];
+      let connects = 0;
+      for (let round = 0; round < rounds; round++) {
+        alone.push(await measure());
+        const stopOther = await begin(other, attack);
+        elsewhere.push(await measure());
+        await stopOther();
+        const stop = await begin(broker, attack);
+        beside.push(await measure());
+        connects += ((await stop()) * seconds) / (seconds + LEAD_SECONDS);
+      }
       runs.push({
         attack: attack.title,
-        connectsPerSecond: connects / seconds,
-        aloneP50Us: alone.p50Us,
-        aloneP99Us: alone.p99Us,
-        besideP50Us: beside.p50Us,
-        besideP99Us: beside.p99Us,
-        cpuUsPerConnect: ((beside.cpu - alone.cpu) * 1e6) / connects,
+        connectsPerSecond: connects / rounds / seconds,
+        alone: medians(alone),
+        elsewhere: medians(elsewhere),
+        beside: medians(beside),
+        cpuUsPerConnect: ((cpuOf(beside) - cpuOf(alone)) * 1e6) / connects,
         rssMb: rssMb(broker.pid),
-        lost: beside.lost + beside.unacknowledged,
+        lost: beside.reduce((sum, { lost, unacknowledged }) => sum + lost + unacknowledged, 0),
       });
     }
+    return runs;
   } finally {
-    await broker.stop();
+    await Promise.all([broker.stop(), other.stop()]);
   }
-  return runs;
+}
+
+function medians(loads: readonly Load[]): Latencies {
+  const median = (values: number[]): number => values.sort((a, b) => a - b)[(values.length - 1) >> 1];
+  return {
+    p50Us: median(loads.map(({ p50Us }) => p50Us)),
+    p99Us: median(loads.map(({ p99Us }) => p99Us)),
+  };
+}
+
+function cpuOf(loads: readonly Load[]): number {
+  return loads.reduce((sum, load) => sum + load.cpuSeconds, 0);
 }
 
 /** Starts the attack; the answer ends it and tells how many connections it made. */
@@ -95,7 +119,7 @@ async function begin(broker: RunningBroker, attack: Attack): Promise<() => Promi
   const args = [script, attack.kind, String(broker.portOf(attack.door)), String(attack.connectsPerSecond)];
   const child = spawn(
     '/bin/sh',
-    ['-c', 'ulimit -n "$(ulimit -H -n)"; exec "$@"', 'sh', process.execPath, ...args],
+    ['-c', 'ulimit -n "$(ulimit -H -n)"; exec nice -n 19 "$@"', 'sh', process.execPath, ...args],
     {
       stdio: ['pipe', 'pipe', 'inherit'],
     },
