@@ -28,8 +28,8 @@ const HASH_ITERATIONS = 101;
 export interface RunningBroker {
   readonly pid: number;
   readonly port: number;
-  /** Port of the first listener of this scheme; only Sluice has others than `mqtt`. */
-  portOf(scheme: string): number;
+  /** Of all listeners, in the order of `doors`; only Sluice has more than one. */
+  readonly ports: readonly number[];
   /** What it printed so far. */
   output(): string;
   stop(): Promise<void>;
@@ -43,6 +43,8 @@ export interface BrokerOptions {
   readonly persistent?: boolean;
   /** Listeners of Sluice. Default: one of plain TCP. */
   readonly doors?: readonly string[];
+  /** Keys added to the listener of this URL. */
+  readonly listenerOf?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   /** More of Sluice's configuration. */
   readonly config?: Readonly<Record<string, unknown>>;
 }
@@ -63,13 +65,14 @@ async function startSluice(options: BrokerOptions): Promise<RunningBroker> {
       : { passwordLines: [passwordLine()], acl: `user ${USER}\nallow readwrite bench/#\n` }),
     ...(options.nodeFlags === undefined ? {} : { nodeFlags: options.nodeFlags }),
     ...(options.doors === undefined ? {} : { doors: options.doors }),
+    ...(options.listenerOf === undefined ? {} : { listenerOf: options.listenerOf }),
     ...(options.config === undefined ? {} : { config: options.config }),
     openFilesMax: OPEN_FILES_MAX,
   });
   return {
     pid: broker.pid,
     port: broker.port('mqtt'),
-    portOf: (scheme) => broker.port(scheme),
+    ports: broker.urls.map((url) => Number(/:(\d+)/.exec(url.slice(url.indexOf('//')))![1])),
     output: broker.output,
     stop: async () => void (await broker.stop()),
   };
@@ -125,7 +128,7 @@ async function startProcess(command: readonly string[], port: number): Promise<R
     await exited;
   };
   await waitForPort(port, child, () => output);
-  return { pid: child.pid!, port, portOf: () => port, output: () => output, stop };
+  return { pid: child.pid!, port, ports: [port], output: () => output, stop };
 }
 
 async function waitForPort(port: number, child: ChildProcess, output: () => string): Promise<void> {

@@ -1,5 +1,5 @@
 /**
- * One attack from outside, as a process of its own: `stranger.ts KIND PORT CONNECTS_PER_SECOND`. Comes from thousands of loopback addresses, so
+ * One attack from outside, as a process of its own: `stranger.ts KIND HOST PORT CONNECTS_PER_SECOND`. Comes from thousands of loopback addresses, so
  * that no bound for one address stops it, until it is killed. Prints how many connections it has opened when its input ends.
  */
 import { connect, type Socket } from 'node:net';
@@ -37,7 +37,7 @@ function slowly(socket: Socket, bytes: Buffer): void {
   socket.once('close', () => clearInterval(timer));
 }
 
-async function main(kind: Kind, port: number, perSecond: number): Promise<void> {
+async function main(kind: Kind, host: string, port: number, perSecond: number): Promise<void> {
   const hello = await clientHello();
   const open = new Set<Socket>();
   let opened = 0;
@@ -54,7 +54,7 @@ async function main(kind: Kind, port: number, perSecond: number): Promise<void> 
     const due = ((performance.now() - startedAt) / 1_000) * perSecond;
     for (; opened < due; opened++) {
       const localAddress = `127.${1 + (opened % 199)}.${(opened >>> 3) % 251}.${1 + ((opened * 7) % 251)}`;
-      const socket = connect({ host: '127.0.0.1', port, localAddress });
+      const socket = connect({ host, port, localAddress });
       socket.once('connect', () => begin(socket));
       socket.on('error', () => {}).resume();
       socket.once('close', () => open.delete(socket));
@@ -68,6 +68,6 @@ async function main(kind: Kind, port: number, perSecond: number): Promise<void> 
 }
 
 if (import.meta.main) {
-  const [kind, port, perSecond] = process.argv.slice(2);
-  await main(kind as Kind, Number(port), Number(perSecond));
+  const [kind, host, port, perSecond] = process.argv.slice(2);
+  await main(kind as Kind, host, Number(port), Number(perSecond));
 }

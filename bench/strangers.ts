@@ -15,19 +15,26 @@ const LOAD = ['--qos', '1', '--pubs', '10', '--pwin', '10', '--rate', String(MES
 /** Before anything is measured: so that the budget of strangers is full. */
 const LEAD_SECONDS = 2;
 
+const TCP = 'mqtt://127.0.0.1:0';
+const TLS = 'mqtts://127.0.0.1:0';
+/** Another loopback address, so that the URLs differ. */
+const APART = 'mqtts://127.0.0.2:0';
+const DOORS = [TCP, TLS, APART];
+
 interface Attack {
   readonly title: string;
   readonly kind: Kind;
-  readonly door: 'mqtt' | 'mqtts';
+  readonly door: string;
   readonly connectsPerSecond: number;
 }
 
 const ATTACKS: readonly Attack[] = [
-  { title: 'sockets that say nothing', kind: 'silent', door: 'mqtt', connectsPerSecond: 1_000 },
-  { title: 'CONNECT at a byte a second', kind: 'slow', door: 'mqtt', connectsPerSecond: 1_000 },
-  { title: 'garbage', kind: 'garbage', door: 'mqtt', connectsPerSecond: 1_000 },
-  { title: 'TLS handshakes left half open', kind: 'hello', door: 'mqtts', connectsPerSecond: 100 },
-  { title: 'wrong passwords', kind: 'guess', door: 'mqtt', connectsPerSecond: 500 },
+  { title: 'sockets that say nothing', kind: 'silent', door: TCP, connectsPerSecond: 1_000 },
+  { title: 'CONNECT at a byte a second', kind: 'slow', door: TCP, connectsPerSecond: 1_000 },
+  { title: 'garbage', kind: 'garbage', door: TCP, connectsPerSecond: 1_000 },
+  { title: 'TLS handshakes left half open', kind: 'hello', door: TLS, connectsPerSecond: 100 },
+  { title: 'the same, at a door of its own process', kind: 'hello', door: APART, connectsPerSecond: 100 },
+  { title: 'wrong passwords', kind: 'guess', door: TCP, connectsPerSecond: 500 },
 ];
 
 /** One attack, and a client's messages beside it: medians of all rounds. Latencies in microseconds. */
@@ -58,7 +65,7 @@ export async function measureStrangers(
   seconds: number,
   rounds: number,
 ): Promise<StrangersRun[]> {
-  const options = { open: false, doors: ['mqtt://127.0.0.1:0', 'mqtts://127.0.0.1:0'] };
+  const options = { open: false, doors: DOORS, listenerOf: { [APART]: { isolate: true } } };
   const broker = await startBroker('sluice', options);
   const other = await startBroker('sluice', options);
   try {
@@ -116,7 +123,9 @@ function cpuOf(loads: readonly Load[]): number {
 /** Starts the attack; the answer ends it and tells how many connections it made. */
 async function begin(broker: RunningBroker, attack: Attack): Promise<() => Promise<number>> {
   const script = path.join(import.meta.dirname, './stranger.ts');
-  const args = [script, attack.kind, String(broker.portOf(attack.door)), String(attack.connectsPerSecond)];
+  const port = broker.ports[DOORS.indexOf(attack.door)];
+  const { hostname } = new URL(attack.door);
+  const args = [script, attack.kind, hostname, String(port), String(attack.connectsPerSecond)];
   const child = spawn(
     '/bin/sh',
     ['-c', 'ulimit -n "$(ulimit -H -n)"; exec nice -n 19 "$@"', 'sh', process.execPath, ...args],

@@ -52,7 +52,12 @@ export function createDoor(
     case 'mqtt':
       return { listener, transport: new TcpTransport({ url, onError, ...arrival }), reload: null };
     case 'mqtts': {
-      const transport = new TlsTransport({ url, tls: tls!, onError, log, clock, ...arrival });
+      const transport = listener.isolate
+        ? new IsolatedTransport({
+            ...{ url, tls: tls!, doorkeeper, onError, log, ids },
+            memoryMaxBytes: listener.engineMemoryMaxBytes,
+          })
+        : new TlsTransport({ url, tls: tls!, onError, log, clock, ...arrival });
       return { listener, transport, reload: () => transport.reload() };
     }
     case 'unix': {

@@ -54,8 +54,9 @@ export const LISTENER_OPTIONS: readonly Option[] = [
   {
     key: 'isolate',
     format: { kind: 'boolean' },
-    default: true,
-    doc: 'Whether the native engine of wt and quic runs in a process of its own, so that its faults end that and not the broker. See docs/decisions/0019-engines-in-a-process.md.',
+    default: null,
+    defaultText: 'true for wt and quic, false for mqtts',
+    doc: 'Whether the door runs in a process of its own: so that faults of the native engine of wt and quic end that and not the broker, and TLS handshakes of mqtts take the time of another core. See docs/decisions/0019-engines-in-a-process.md.',
   },
   {
     key: 'engineMemoryMaxBytes',

@@ -96,8 +96,12 @@ function readListener(
   if (found.has('isolate')) listener.isolate = found.get('isolate')!.value as boolean;
   const memory = found.get('engineMemoryMaxBytes')?.value as number | undefined;
   if (memory !== undefined) listener.engineMemoryMaxBytes = memory;
-  if (memory !== undefined && listener.isolate === false) {
-    fault('engineMemoryMaxBytes', 'has no meaning with isolate: false', 'Take one of them out');
+  const isIsolated = listener.isolate ?? address.scheme !== 'mqtts';
+  if (memory !== undefined && !isIsolated) {
+    fault('engineMemoryMaxBytes', 'has no meaning without isolate', 'Take it out, or set isolate: true');
+  }
+  if (address.scheme === 'mqtts' && isIsolated && found.has('proxyProtocol')) {
+    fault('isolate', 'cannot be had with proxyProtocol', 'Take one of them out');
   }
   const origins = found.get('origins');
   if (origins !== undefined) listener.origins = readOrigins(origins.value as string[], fault);
@@ -212,7 +216,7 @@ function allowedSchemes(key: string): readonly string[] {
   if (key === 'tls') return ['mqtts', 'wss', 'wt', 'quic'];
   if (key === 'origins') return ['ws', 'wss', 'wt'];
   if (key === 'engine') return ['wt'];
-  if (key === 'isolate' || key === 'engineMemoryMaxBytes') return ['wt', 'quic'];
+  if (key === 'isolate' || key === 'engineMemoryMaxBytes') return ['wt', 'quic', 'mqtts'];
   // What a proxy tells comes over TCP.
   if (key === 'trustedProxies' || key === 'proxyProtocol') {
     return Object.keys(PORTS).filter((scheme) => scheme !== 'wt' && scheme !== 'quic');

@@ -125,7 +125,7 @@ export interface ListenerConfig {
   tls?: TlsConfig;
   /** Which HTTP/3 library serves a wt listener. Unset: the first that loads. */
   engine?: WebTransportEngine;
-  /** Whether the native engine of wt and quic runs in a process of its own. Unset: it does. */
+  /** Whether the door runs in a process of its own. Unset: wt and quic do, mqtts does not. */
   isolate?: boolean;
   /** Memory that process may have, in bytes. */
   engineMemoryMaxBytes?: number;

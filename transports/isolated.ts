@@ -1,4 +1,7 @@
-/** A door whose engine is native code, in a process of its own: what breaks there breaks nothing here (docs/decisions/0019-engines-in-a-process.md). */
+/**
+ * A door in a process of its own: what breaks there, such as the native code of an engine, breaks nothing here, and what is computed there, such as a
+ * TLS handshake, holds up nothing here (docs/decisions/0019-engines-in-a-process.md).
+ */
 import { DoorUnavailable } from '../src/errors.ts';
 import type { Doorkeeper } from '../src/interfaces/doorkeeper.ts';
 import type { Log } from '../src/interfaces/log.ts';
@@ -11,6 +14,7 @@ import type { BoundMessage, EngineSpec, Ids } from './isolated/messages.ts';
 import { formatListenUrl, type ListenUrl, type OnError, parseListenUrl } from './listen-url.ts';
 import { QUIC_PORTS } from './quic.ts';
 import { loadTls } from './tls/tls-options.ts';
+import { TLS_PORTS } from './tls.ts';
 import { WEBTRANSPORT_PATH_DEFAULT, WEBTRANSPORT_PORTS } from './webtransport.ts';
 
 /** Ten thousand connections of the hungrier engine, and a bound for one that leaks. */
@@ -28,7 +32,7 @@ const CLOSE_TIMEOUT_MS = 5_000;
 export interface IsolatedOptions
   extends Pick<EngineSpec, 'tls' | 'origins' | 'engine' | 'streamTimeoutMs' | 'dataStreamsMax'>,
     Pick<EngineProcessOptions, 'times' | 'entry'> {
-  /** `quic://host[:port]` or `wt://host[:port][/path]`. */
+  /** `quic://host[:port]`, `wt://host[:port][/path]` or `mqtts://host[:port]`. */
   readonly url: string;
   /** Without one everybody may knock. */
   readonly doorkeeper?: Doorkeeper | undefined;
@@ -77,12 +81,12 @@ export class IsolatedTransport implements Transport {
     const { url, doorkeeper, onError } = options;
     // The door itself knows best what it cannot do; no engine is loaded for that.
     openEngineDoor(options, {});
-    const listen = parseListenUrl(url, { ...QUIC_PORTS, ...WEBTRANSPORT_PORTS });
-    const isQuic = listen.scheme === 'quic';
+    const listen = parseListenUrl(url, { ...QUIC_PORTS, ...WEBTRANSPORT_PORTS, ...TLS_PORTS });
+    const hasPath = listen.scheme === 'wt';
     this.#options = options;
     this.#listen = {
       ...listen,
-      path: listen.path === '' && !isQuic ? WEBTRANSPORT_PATH_DEFAULT : listen.path,
+      path: listen.path === '' && hasPath ? WEBTRANSPORT_PATH_DEFAULT : listen.path,
     };
     this.#arrivals = new Arrivals(url, { doorkeeper }, onError);
     this.#accept = () => {

@@ -161,6 +161,18 @@ test('isolate and its memory are options of quic and wt alone, and one is nothin
   assert.throws(() => read('url: "mqtt://0.0.0.0", isolate: true'), /isolate: has no meaning for mqtt/);
   assert.throws(
     () => read(`url: "quic://0.0.0.0", isolate: false, engineMemoryMaxBytes: 268435456, ${tls}`),
-    /engineMemoryMaxBytes: has no meaning with isolate: false/,
+    /engineMemoryMaxBytes: has no meaning without isolate/,
+  );
+  assert.equal(read(`url: "mqtts://0.0.0.0", isolate: true, ${tls}`).isolate, true);
+  assert.throws(
+    () => read(`url: "mqtts://0.0.0.0", engineMemoryMaxBytes: 268435456, ${tls}`),
+    /engineMemoryMaxBytes: has no meaning without isolate/,
+  );
+  assert.throws(
+    () =>
+      read(
+        `url: "mqtts://0.0.0.0", isolate: true, proxyProtocol: true, trustedProxies: ["10.0.0.1"], ${tls}`,
+      ),
+    /isolate: cannot be had with proxyProtocol/,
   );
 });

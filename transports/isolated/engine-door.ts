@@ -1,10 +1,11 @@
 /** Which door stands behind which URL: the same in a process of its own and in the broker's. */
 import type { Transport } from '../../src/interfaces/transport.ts';
 import { QuicTransport, type QuicTransportOptions } from '../quic.ts';
+import { TlsTransport } from '../tls.ts';
 import { WebTransportTransport } from '../webtransport.ts';
 import type { EngineSpec } from './messages.ts';
 
-/** A door with an engine. */
+/** A door that can be in a process of its own. */
 export interface EngineDoor extends Transport {
   /** Reads the files again; throws ConfigError and changes nothing when they cannot be used. */
   reload(): void;
@@ -21,6 +22,7 @@ export function openEngineDoor(
   parts: Pick<QuicTransportOptions, 'doorkeeper' | 'onError' | 'log' | 'clock'>,
 ): EngineDoor {
   const { url, tls, origins, engine, streamTimeoutMs, dataStreamsMax } = spec;
+  if (url.startsWith('mqtts:')) return new TlsTransport({ url, tls, ...parts });
   return url.startsWith('quic:')
     ? new QuicTransport({ url, tls, dataStreamsMax, ...parts })
     : new WebTransportTransport({ url, tls, origins, engine, streamTimeoutMs, ...parts });
