@@ -313,10 +313,12 @@ describe('MQTT.js over WebTransport in a page in Chromium', {
 
   test('it falls back to wss while UDP is closed, and moves over without loss when it opens', {
     timeout: 60_000,
-  }, async () => {
+  }, async (t) => {
     const relay = await new UdpRelay(broker.port('wt')).open();
     await relay.close();
+    t.after(() => relay.close());
     const page = await stage.page();
+    t.after(() => page.close());
     const transport = {
       url: `https://127.0.0.1:${relay.port}/mqtt`,
       fallbackUrl: broker.url('wss'),
@@ -334,6 +336,7 @@ describe('MQTT.js over WebTransport in a page in Chromium', {
     assert.match(before.transports[0].reason!, /^WebTransport to https:.*UDP port open/);
 
     const client = await connectAsync(broker.url('mqtt'), { protocolVersion: 5, ...LOGIN });
+    t.after(() => client.endAsync());
     const up: string[] = [];
     client.on('message', (_topic, payload) => void up.push(payload.toString()));
     await client.subscribeAsync('page/up', { qos: 1 });
@@ -358,8 +361,5 @@ describe('MQTT.js over WebTransport in a page in Chromium', {
     await page.evaluate('page.client.endAsync()');
     while (up.length < published) await setTimeout(POLL_MS);
     assert.deepEqual(up, numbers(published));
-    await client.endAsync();
-    await page.close();
-    await relay.close();
   });
 });

@@ -1,9 +1,25 @@
 /** A UDP port in front of another one, which can be closed and opened again while both ends live: a network that lets UDP through, or does not. */
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import type { AddressInfo } from 'node:net';
 
 const HOST = '127.0.0.1';
+/** Below what the system gives away by itself: while the relay is closed nobody else must get its port. */
+const PORT_MIN = 20_000;
+const PORTS = 12_000;
+
+async function isFree(port: number): Promise<boolean> {
+  const socket = createSocket('udp4');
+  const bound = once(socket, 'listening');
+  socket.bind(port, HOST);
+  try {
+    await bound;
+    return true;
+  } catch {
+    return false;
+  } finally {
+    socket.close();
+  }
+}
 
 export class UdpRelay {
   readonly #targetPort: number;
@@ -21,12 +37,15 @@ export class UdpRelay {
   }
 
   async open(): Promise<this> {
+    while (this.#port === 0) {
+      const port = PORT_MIN + Math.floor(Math.random() * PORTS);
+      if (await isFree(port)) this.#port = port;
+    }
     const front = createSocket('udp4');
     this.#front = front;
     front.on('message', (bytes, { port }) => this.#upstream(front, port).send(bytes, this.#targetPort, HOST));
     front.bind(this.#port, HOST);
     await once(front, 'listening');
-    this.#port = (front.address() as AddressInfo).port;
     return this;
   }
 
