@@ -6,6 +6,8 @@ const HOST = '127.0.0.1';
 /** Below what the system gives away by itself: while the relay is closed nobody else must get its port. */
 const PORT_MIN = 20_000;
 const PORTS = 12_000;
+/** Each relay gets a port of its own, also while another is closed. */
+let next = process.pid;
 
 async function isFree(port: number): Promise<boolean> {
   const socket = createSocket('udp4');
@@ -38,7 +40,7 @@ export class UdpRelay {
 
   async open(): Promise<this> {
     while (this.#port === 0) {
-      const port = PORT_MIN + Math.floor(Math.random() * PORTS);
+      const port = PORT_MIN + (next++ % PORTS);
       if (await isFree(port)) this.#port = port;
     }
     const front = createSocket('udp4');
