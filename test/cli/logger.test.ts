@@ -1,14 +1,27 @@
 /** The log: what a line may hold, where it goes, and that the files rotate. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { Logger } from '../../cli/logger.ts';
 import type { LogConfig } from '../../config/types.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'sluice-log-'));
 after(() => rmSync(directory, { recursive: true }));
+
+/** Between looks at what the thread that writes has done. */
+const POLL_MS = 5;
 
 const BASE: LogConfig = { level: 'info', file: '', maxSizeBytes: 1_048_576, maxFiles: 3, pretty: 'never' };
 
@@ -141,7 +154,7 @@ describe('a log file', () => {
       for (let part = 0; part < 4; part++) {
         for (let i = 0; i < 50; i++) log.info('x', { text: 'a'.repeat(100) });
         // A file is left at the end of a write: several turns make several writes.
-        await new Promise((resolve) => setTimeout(resolve, 30));
+        await setTimeout(30);
       }
       await log.close();
     }
@@ -157,12 +170,15 @@ describe('a log file', () => {
       { stdout: new Sink(), stderr: new Sink() },
     );
     log.info('before');
-    renameSync(join(folder, 'sluice.1.log'), join(folder, 'old'));
+    const file = join(folder, 'sluice.1.log');
+    // The thread that writes may still be about to make it.
+    while (!existsSync(file)) await setTimeout(POLL_MS);
+    renameSync(file, join(folder, 'old'));
     await log.reopen();
     log.info('after');
     await log.close();
     assert.match(readFileSync(join(folder, 'old'), 'utf8'), /before/);
-    assert.match(readFileSync(join(folder, 'sluice.1.log'), 'utf8'), /after/);
+    assert.match(readFileSync(file, 'utf8'), /after/);
   });
 
   test('that cannot be written is an error that says what to do', async () => {
