@@ -1,17 +1,19 @@
 /**
  * What a process of its own costs an engine: two brokers side by side, one with `isolate: false`, in turns; every figure beside its ratio.
- * `npm run bench:engines -- [rounds] [quic|wt …]`. Runs `dist/` where it is there.
+ * `npm run bench:engines -- [rounds] [quic|wt|mqtts …]`. Runs `dist/` where it is there.
  */
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
+import { connect as tlsConnect } from 'node:tls';
 import { encodePacket } from '../src/codec/encode.ts';
 import type { RawClient } from '../test/contract/transport.ts';
 import { type ChildBroker, startChildBroker } from '../test/support/child-broker.ts';
 import { connect, publish, subscribe } from '../test/support/packets.ts';
 import { QuicClient } from '../test/transports/quic-client.ts';
+import { socketClient } from '../test/transports/socket-client.ts';
 import { webTransportClient } from '../test/transports/webtransport-client.ts';
 
-type Scheme = 'quic' | 'wt';
+type Scheme = 'quic' | 'wt' | 'mqtts';
 
 const SMALL = { payloadBytes: 64, messages: 200_000, inFlightMax: 2_000, writeMessages: 50 };
 const LARGE = { payloadBytes: 100_000, messages: 500, inFlightMax: 8, writeMessages: 1 };
@@ -21,6 +23,16 @@ const CLIENT_MESSAGES = 100;
 const IDLE_CONNECTIONS = 1_000;
 const TICK_MS = 10;
 const VERSION = 5;
+
+const dialers: Record<Scheme, (broker: ChildBroker) => Promise<RawClient>> = {
+  quic: (broker) => QuicClient.dial(broker.port('quic'), { handshakeMs: 10_000 }),
+  wt: (broker) =>
+    webTransportClient(broker.url('wt'), path.join(broker.directory, 'certs', 'webtransport.pem')),
+  mqtts: (broker) => {
+    const ca = readFileSync(path.join(broker.directory, 'certs', 'server.pem'));
+    return socketClient(tlsConnect({ host: '127.0.0.1', port: broker.port('mqtts'), ca }), 'secureConnect');
+  },
+};
 
 /** A broker, and the process of its engine where that has one. */
 class Side {
@@ -67,14 +79,7 @@ class Side {
 
   async dial(clientId: string): Promise<Client> {
     const { broker, scheme } = this;
-    const raw =
-      scheme === 'quic'
-        ? await QuicClient.dial(broker.port('quic'), { handshakeMs: 10_000 })
-        : await webTransportClient(
-            broker.url('wt'),
-            path.join(broker.directory, 'certs', 'webtransport.pem'),
-          );
-    const client = new Client(raw);
+    const client = new Client(await dialers[scheme](broker));
     await client.ask(encodePacket(connect({ clientId }), VERSION));
     return client;
   }

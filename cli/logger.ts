@@ -1,6 +1,6 @@
 /**
  * The log: JSON lines, one event each, written by a worker thread into files that rotate by size and count, or to
- * standard output. While it goes to a file, warnings and errors are shown on the terminal too.
+ * standard output. While it goes to a file, warnings and errors are shown on the terminal too, as many as people can read.
  */
 import { once } from 'node:events';
 import { mkdirSync } from 'node:fs';
@@ -9,8 +9,10 @@ import { pino } from 'pino';
 import { prettyFactory } from 'pino-pretty';
 import type { LogConfig } from '../config/types.ts';
 import type { Log } from '../src/interfaces/log.ts';
+import { LineBatch } from './log-batch.ts';
 import { safeFields } from './log-fields.ts';
 import { checkLogFile, logFault } from './log-file.ts';
+import { ShownLines } from './shown-lines.ts';
 
 /** Where text goes that people read: process.stdout and process.stderr, or a test's own. */
 export interface Output {
@@ -32,6 +34,8 @@ export class Logger implements Log {
   readonly #config: LogConfig;
   readonly #stderr: Output;
   readonly #pino: pino.Logger;
+  readonly #batch: LineBatch | null;
+  readonly #shown: ShownLines | null;
   #file: FileStream | null;
   #closed = false;
 
@@ -48,11 +52,15 @@ export class Logger implements Log {
     if (file !== null) this.#watch(file);
     const streams: pino.StreamEntry[] = [];
     if (file === null) {
+      this.#batch = null;
+      this.#shown = null;
       streams.push({ level: config.level, stream: terminal(config, outputs.stdout) });
     } else {
-      streams.push({ level: config.level, stream: { write: (line) => this.#file?.write(line) } });
-      const shown = config.level === 'error' ? 'error' : 'warn';
-      streams.push({ level: shown, stream: terminal(config, outputs.stderr) });
+      this.#batch = new LineBatch((text) => this.#file?.write(text));
+      streams.push({ level: config.level, stream: this.#batch });
+      const { write } = terminal(config, outputs.stderr);
+      this.#shown = new ShownLines(write);
+      streams.push({ level: config.level === 'error' ? 'error' : 'warn', stream: this.#shown });
     }
     this.#pino = pino(
       {
@@ -88,6 +96,7 @@ export class Logger implements Log {
     if (old === null || this.#closed) return;
     const opened = await openFile(this.#config);
     this.#watch(opened);
+    this.#batch?.flush();
     this.#file = opened;
     await endStream(old);
   }
@@ -96,6 +105,8 @@ export class Logger implements Log {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.#batch?.close();
+    this.#shown?.close();
     const file = this.#file;
     this.#file = null;
     if (file !== null) await endStream(file);

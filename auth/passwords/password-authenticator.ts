@@ -1,5 +1,5 @@
 /** Lets clients in by user name and password, and tells nobody which of the two was wrong. */
-import { createHmac, randomBytes } from 'node:crypto';
+import { hash, randomBytes } from 'node:crypto';
 import type { Attempt, Authenticator, Verdict } from '../../src/interfaces/auth.ts';
 import { type HashPlace, HashQueue } from './hash-queue.ts';
 import type { PasswordUsers } from './password-file.ts';
@@ -40,7 +40,7 @@ export class PasswordAuthenticator implements Authenticator {
   readonly #placeOf: (attempt: Attempt) => HashPlace;
   readonly #hasher: Pick<PasswordHasher, 'verify'>;
   readonly #onRehashWanted: (username: string) => void;
-  readonly #decoyKey = randomBytes(32);
+  readonly #decoyKey = randomBytes(32).toString('hex');
   readonly #rehashTold = new Set<string>();
   #users: PasswordUsers;
   #decoys: readonly StoredHash[];
@@ -95,7 +95,7 @@ export class PasswordAuthenticator implements Authenticator {
    * a name always costs the same and the cost of a name tells nothing, even where the file mixes schemes.
    */
   #decoyFor(username: string): StoredHash {
-    const pick = createHmac('sha256', this.#decoyKey).update(username).digest().readUInt32LE(0);
+    const pick = hash('sha256', `${this.#decoyKey}${username}`, 'buffer').readUInt32LE(0);
     return this.#decoys[pick % this.#decoys.length];
   }
 }

@@ -9,7 +9,7 @@ import type { Door } from '../connection/door.ts';
 import { ConnectRate } from '../connection/intake.ts';
 import { Flusher } from '../connection/out-buffer.ts';
 import { ProtocolError } from '../errors.ts';
-import { refuseConnect } from '../handlers/refuse-connect.ts';
+import { answerRefused } from '../handlers/refuse-connect.ts';
 import type { Authenticator, Authorizer, Grants, Identity } from '../interfaces/auth.ts';
 import type { Clock } from '../interfaces/clock.ts';
 import type { Log } from '../interfaces/log.ts';
@@ -337,14 +337,14 @@ export class Broker {
   #failUnconnected(connection: Connection, error: unknown, reasonCode: number, message: string): void {
     if (!(error instanceof UnsupportedVersionError)) {
       // A 3.x client is closed without an answer. [MQTT-3.1.4-1]
-      if (connection.version === 5 && !connection.opened) refuseConnect(connection, reasonCode, message);
+      if (connection.version === 5 && !connection.opened) answerRefused(connection, reasonCode, message);
       else connection.close(reasonCode);
       return;
     }
     // [MQTT-3.1.2-2] a client of a later version understands the CONNACK of ours; older ones get that of 3.1.1.
     // The top bit is how bridges mark themselves; it says nothing of the version.
     connection.version = (error.protocolLevel & 0x7f) >= 5 ? 5 : 4;
-    refuseConnect(connection, reasonCode, message);
+    answerRefused(connection, reasonCode, message);
   }
 
   #storeMoved(): void {

@@ -6,7 +6,7 @@ import type { Attempt, RefusalReason, Verdict } from '../interfaces/auth.ts';
 import { isValidTopicName } from '../topics/names.ts';
 import { EnhancedAuthentication } from './authenticate.ts';
 import { openSession } from './open-session.ts';
-import { refuseConnect } from './refuse-connect.ts';
+import { answerRefused, refuseConnect } from './refuse-connect.ts';
 
 /** MQTT 3.1 allows a client id of 1 to 23 characters (3.1 section 3.1). */
 const CLIENT_ID_31_MAX = 23;
@@ -109,7 +109,7 @@ function beginExchange(
 function decide(connection: Connection, packet: ConnectPacket, assigned: boolean, verdict: Verdict): void {
   if (!verdict.ok) {
     connection.broker.log.warn('auth.failed', { ...connection.logFields, reason: verdict.reason });
-    refuseConnect(connection, REASON_OF_VERDICT[verdict.reason], TEXT_OF_VERDICT[verdict.reason]);
+    answerRefused(connection, REASON_OF_VERDICT[verdict.reason], TEXT_OF_VERDICT[verdict.reason]);
     return;
   }
   connection.username = verdict.username;

@@ -7,7 +7,7 @@ import { ProtocolError } from '../errors.ts';
 import type { Accepted } from '../interfaces/auth.ts';
 import { Message } from '../session/message.ts';
 import type { SessionWill } from '../session/session-context.ts';
-import { refuseConnect } from './refuse-connect.ts';
+import { answerRefused, refuseConnect } from './refuse-connect.ts';
 
 const RECEIVE_MAXIMUM_DEFAULT = 65_535;
 
@@ -24,7 +24,7 @@ export function openSession(
   const known = sessions.get(clientId);
   if (known !== undefined && known.owner !== username) {
     broker.log.warn('session.foreign', { ...connection.logFields });
-    refuseConnect(
+    answerRefused(
       connection,
       ReasonCode.CLIENT_IDENTIFIER_NOT_VALID,
       'the client id belongs to another user',

@@ -20,9 +20,13 @@ const RETURN_CODE_3X: ReadonlyMap<number, number> = new Map([
  * version has no code. [MQTT-3.2.2-6] [MQTT-3.2.2-7]
  */
 export function refuseConnect(connection: Connection, reasonCode: number, reason: string): void {
-  const { broker } = connection;
-  broker.statistics.connectionsRefused++;
-  broker.log.info('client.refused', { ...connection.logFields, reasonCode, reason });
+  connection.broker.log.info('client.refused', { ...connection.logFields, reasonCode, reason });
+  answerRefused(connection, reasonCode, reason);
+}
+
+/** The same, for what has been logged under a name of its own. */
+export function answerRefused(connection: Connection, reasonCode: number, reason: string): void {
+  connection.broker.statistics.connectionsRefused++;
   const answer = connection.version === 5 ? reasonCode : RETURN_CODE_3X.get(reasonCode);
   if (answer !== undefined) {
     const properties =
