@@ -29,7 +29,7 @@ const dialers: Record<Scheme, (broker: ChildBroker) => Promise<RawClient>> = {
   wt: (broker) =>
     webTransportClient(broker.url('wt'), path.join(broker.directory, 'certs', 'webtransport.pem')),
   mqtts: (broker) => {
-    const ca = readFileSync(path.join(broker.directory, 'certs', 'server.pem'));
+    const ca = readFileSync(broker.caFile);
     return socketClient(tlsConnect({ host: '127.0.0.1', port: broker.port('mqtts'), ca }), 'secureConnect');
   },
 };
