@@ -69,17 +69,14 @@ export function createDoor(
       const packetBytesMax = listener.limits.packetBytesMax ?? limits.packetBytesMax;
       // A message may hold many packets, so a low packet limit must not make the message limit low.
       const frameBytesMax = Math.max(packetBytesMax, DEFAULT_LIMITS.packetBytesMax) + FIXED_HEADER_BYTES_MAX;
-      const transport = new WebSocketTransport({
-        url,
-        tls,
-        origins: listener.origins,
-        frameBytesMax,
-        strangerBytesMax: limits.connectPacketBytesMax + UNAUTHENTICATED_BYTES_MAX,
-        onError,
-        log,
-        clock,
-        ...arrival,
-      });
+      const strangerBytesMax = limits.connectPacketBytesMax + UNAUTHENTICATED_BYTES_MAX;
+      const options = { url, origins: listener.origins, frameBytesMax, strangerBytesMax, onError, log };
+      const transport = listener.isolate
+        ? new IsolatedTransport({
+            ...{ ...options, tls: tls!, doorkeeper, ids },
+            memoryMaxBytes: listener.engineMemoryMaxBytes,
+          })
+        : new WebSocketTransport({ ...options, tls, clock, ...arrival });
       return { listener, transport, reload: tls === undefined ? null : () => transport.reload() };
     }
     case 'quic':

@@ -96,12 +96,15 @@ function readListener(
   if (found.has('isolate')) listener.isolate = found.get('isolate')!.value as boolean;
   const memory = found.get('engineMemoryMaxBytes')?.value as number | undefined;
   if (memory !== undefined) listener.engineMemoryMaxBytes = memory;
-  const isIsolated = listener.isolate ?? address.scheme !== 'mqtts';
+  const hasEngine = address.scheme === 'wt' || address.scheme === 'quic';
+  const isIsolated = listener.isolate ?? hasEngine;
   if (memory !== undefined && !isIsolated) {
     fault('engineMemoryMaxBytes', 'has no meaning without isolate', 'Take it out, or set isolate: true');
   }
-  if (address.scheme === 'mqtts' && isIsolated && found.has('proxyProtocol')) {
-    fault('isolate', 'cannot be had with proxyProtocol', 'Take one of them out');
+  // Who comes is known only behind what the proxy says, and the doorkeeper is asked before.
+  for (const key of ['proxyProtocol', 'trustedProxies']) {
+    if (isIsolated && !hasEngine && found.has(key))
+      fault('isolate', `cannot be had with ${key}`, 'Take one of them out');
   }
   const origins = found.get('origins');
   if (origins !== undefined) listener.origins = readOrigins(origins.value as string[], fault);
@@ -216,7 +219,7 @@ function allowedSchemes(key: string): readonly string[] {
   if (key === 'tls') return ['mqtts', 'wss', 'wt', 'quic'];
   if (key === 'origins') return ['ws', 'wss', 'wt'];
   if (key === 'engine') return ['wt'];
-  if (key === 'isolate' || key === 'engineMemoryMaxBytes') return ['wt', 'quic', 'mqtts'];
+  if (key === 'isolate' || key === 'engineMemoryMaxBytes') return ['wt', 'quic', 'mqtts', 'wss'];
   // What a proxy tells comes over TCP.
   if (key === 'trustedProxies' || key === 'proxyProtocol') {
     return Object.keys(PORTS).filter((scheme) => scheme !== 'wt' && scheme !== 'quic');

@@ -15,10 +15,13 @@ import { formatListenUrl, type ListenUrl, type OnError, parseListenUrl } from '.
 import { QUIC_PORTS } from './quic.ts';
 import { loadTls } from './tls/tls-options.ts';
 import { TLS_PORTS } from './tls.ts';
+import { WEBSOCKET_PATH_DEFAULT, WEBSOCKET_PORTS } from './websocket.ts';
 import { WEBTRANSPORT_PATH_DEFAULT, WEBTRANSPORT_PORTS } from './webtransport.ts';
 
-/** Ten thousand connections of the hungrier engine, and a bound for one that leaks. */
-const MEMORY_BYTES_MAX = 1_073_741_824;
+/** Of a native engine: ten thousand connections of the hungrier one, and a bound for one that leaks. */
+const ENGINE_MEMORY_BYTES_MAX = 1_073_741_824;
+/** Of V8's memory in such a process; what engines allocate is not in it. */
+const ENGINE_HEAP_MEGABYTES_MAX = 512;
 /** The first restart; each that follows soon waits twice as long, up to the second number. */
 const RESTART_MS = 100;
 const RESTART_MS_MAX = 30_000;
@@ -29,10 +32,16 @@ const START_TIMEOUT_MS = 30_000;
 /** Beyond the grace that clients are given: then it is killed. */
 const CLOSE_TIMEOUT_MS = 5_000;
 
+/** Where the URL names none. */
+const PATHS: Readonly<Record<string, string>> = {
+  wt: WEBTRANSPORT_PATH_DEFAULT,
+  wss: WEBSOCKET_PATH_DEFAULT,
+};
+
 export interface IsolatedOptions
-  extends Pick<EngineSpec, 'tls' | 'origins' | 'engine' | 'streamTimeoutMs' | 'dataStreamsMax'>,
+  extends Omit<EngineSpec, 'ids'>,
     Pick<EngineProcessOptions, 'times' | 'entry'> {
-  /** `quic://host[:port]`, `wt://host[:port][/path]` or `mqtts://host[:port]`. */
+  /** `quic://host[:port]`, `wt://host[:port][/path]`, `mqtts://host[:port]` or `wss://host[:port][/path]`. */
   readonly url: string;
   /** Without one everybody may knock. */
   readonly doorkeeper?: Doorkeeper | undefined;
@@ -40,7 +49,7 @@ export interface IsolatedOptions
   readonly onError?: OnError | undefined;
   /** Hears of crashes, of restarts, and what the door in the process has to say. */
   readonly log?: Log | undefined;
-  /** Resident memory of the process beyond which it is started anew. Default 1 GiB. */
+  /** Resident memory of the process beyond which it is started anew. Default 1 GiB; without a native engine as much as there is. */
   readonly memoryMaxBytes?: number | undefined;
   /** Whom the process becomes when it has bound its port, if it was root who started it. */
   readonly ids?: Ids | null | undefined;
@@ -81,12 +90,16 @@ export class IsolatedTransport implements Transport {
     const { url, doorkeeper, onError } = options;
     // The door itself knows best what it cannot do; no engine is loaded for that.
     openEngineDoor(options, {});
-    const listen = parseListenUrl(url, { ...QUIC_PORTS, ...WEBTRANSPORT_PORTS, ...TLS_PORTS });
-    const hasPath = listen.scheme === 'wt';
+    const listen = parseListenUrl(url, {
+      ...QUIC_PORTS,
+      ...WEBTRANSPORT_PORTS,
+      ...TLS_PORTS,
+      ...WEBSOCKET_PORTS,
+    });
     this.#options = options;
     this.#listen = {
       ...listen,
-      path: listen.path === '' && hasPath ? WEBTRANSPORT_PATH_DEFAULT : listen.path,
+      path: listen.path === '' ? (PATHS[listen.scheme] ?? '') : listen.path,
     };
     this.#arrivals = new Arrivals(url, { doorkeeper }, onError);
     this.#accept = () => {
@@ -156,9 +169,11 @@ export class IsolatedTransport implements Transport {
 
   /** Resolves when the door is open. */
   #start(): Promise<BoundMessage> {
-    const { url, tls, origins, engine, streamTimeoutMs, dataStreamsMax, onError, log, times, entry } =
-      this.#options;
-    const { memoryMaxBytes = MEMORY_BYTES_MAX } = this.#options;
+    const { url, onError, log, times, entry } = this.#options;
+    // Node's own TLS does not leak, and a fleet of any size may be behind it.
+    const hasEngine = this.#listen.scheme === 'wt' || this.#listen.scheme === 'quic';
+    const memoryMaxBytes = this.#options.memoryMaxBytes ?? (hasEngine ? ENGINE_MEMORY_BYTES_MAX : Infinity);
+    const heapMegabytesMax = hasEngine ? ENGINE_HEAP_MEGABYTES_MAX : undefined;
     const ids = process.geteuid?.() === 0 ? (this.#options.ids ?? null) : null;
     return new Promise((resolve, reject) => {
       let state: 'starting' | 'serving' | 'failed' = 'starting';
@@ -170,21 +185,14 @@ export class IsolatedTransport implements Transport {
         if (error !== undefined) reject(error);
       };
       const life = new EngineLife({
-        spec: {
-          url: formatListenUrl(this.#listen, this.#port),
-          tls,
-          origins,
-          engine,
-          streamTimeoutMs,
-          dataStreamsMax,
-          ids,
-        },
+        spec: { ...settingsOf(this.#options), url: formatListenUrl(this.#listen, this.#port), ids },
         door: url,
         arrivals: this.#arrivals,
         accept: (wire) => this.#accept(wire),
         onError,
         log,
         memoryMaxBytes,
+        heapMegabytesMax,
         times,
         entry,
         onBound: (bound) => {
@@ -259,4 +267,10 @@ export class IsolatedTransport implements Transport {
       log?.error('door.engine_failed', { door, problem: (error as Error).message, restartMs });
     }
   }
+}
+
+/** What the process is told: the settings of its door, and nothing else of what is known here. */
+function settingsOf(options: IsolatedOptions): Omit<EngineSpec, 'url' | 'ids'> {
+  const { tls, origins, engine, streamTimeoutMs, dataStreamsMax, frameBytesMax, strangerBytesMax } = options;
+  return { tls, origins, engine, streamTimeoutMs, dataStreamsMax, frameBytesMax, strangerBytesMax };
 }

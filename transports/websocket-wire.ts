@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { WebSocket } from 'ws';
 import type { Visit } from '../src/interfaces/doorkeeper.ts';
 import type { PeerInfo, Wire, WireEvents } from '../src/interfaces/transport.ts';
-import type { Arrival } from './arrival.ts';
+import { type Arrival, HeardVisit } from './arrival.ts';
 import type { OnError } from './listen-url.ts';
 import { abortSocket, asError } from './socket-wire.ts';
 
@@ -154,15 +154,7 @@ export class WebSocketWire implements Wire {
     };
     // In front of the listener of `ws`, which may raise `message`.
     this.#socket.prependListener('data', count);
-    const { visit } = this;
-    this.visit = {
-      moved: (address) => visit.moved(address),
-      loggedIn: () => {
-        this.#socket.off('data', count);
-        visit.loggedIn();
-      },
-      left: () => visit.left(),
-    };
+    this.visit = new HeardVisit(this.visit, () => this.#socket.off('data', count));
   }
 
   #message(fragments: Buffer[], isBinary: boolean): void {

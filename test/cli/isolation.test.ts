@@ -146,7 +146,7 @@ describe('an engine in a process of its own', () => {
   });
 });
 
-test('isolate and its memory are options of quic and wt alone, and one is nothing without the other', () => {
+test('isolate and its memory are options of doors with TLS alone, and one is nothing without the other', () => {
   const read = (text: string) => {
     const file = join(root, 's.yaml');
     writeFileSync(file, `auth: { allowAnonymous: true }\nlisteners:\n  - { ${text} }\n`);
@@ -174,5 +174,10 @@ test('isolate and its memory are options of quic and wt alone, and one is nothin
         `url: "mqtts://0.0.0.0", isolate: true, proxyProtocol: true, trustedProxies: ["10.0.0.1"], ${tls}`,
       ),
     /isolate: cannot be had with proxyProtocol/,
+  );
+  assert.equal(read(`url: "wss://0.0.0.0", isolate: true, ${tls}`).isolate, true);
+  assert.throws(
+    () => read(`url: "wss://0.0.0.0", isolate: true, trustedProxies: ["10.0.0.1"], ${tls}`),
+    /isolate: cannot be had with trustedProxies/,
   );
 });

@@ -146,6 +146,34 @@ describe('a log file', () => {
     );
   });
 
+  test('shows every error beside it, twenty warnings a second, and then how many there were more', async () => {
+    const [stdout, stderr] = [new Sink(), new Sink()];
+    const file = join(directory, 'shown', 'sluice.log');
+    const log = await Logger.open({ ...BASE, file }, { stdout, stderr });
+    for (let i = 0; i < 50; i++) log.warn('careful', { i });
+    for (let i = 0; i < 30; i++) log.error('broken', { i });
+    await log.close();
+    const events = stderr.lines.map(({ event }) => event);
+    assert.deepEqual(events, [...Array(20).fill('careful'), ...Array(30).fill('broken'), 'log.not_shown']);
+    assert.equal(stderr.lines.at(-1)!.lines, 30);
+    const written = readFileSync(join(directory, 'shown', 'sluice.1.log'), 'utf8');
+    assert.equal(written.trim().split('\n').length, 80);
+  });
+
+  test('has an error at once, and what is not so urgent soon', async () => {
+    const log = await Logger.open(
+      { ...BASE, file: join(directory, 'soon', 'sluice.log') },
+      { stdout: new Sink(), stderr: new Sink() },
+    );
+    const file = join(directory, 'soon', 'sluice.1.log');
+    const has = (event: string): boolean => existsSync(file) && readFileSync(file, 'utf8').includes(event);
+    log.error('urgent');
+    while (!has('urgent')) await setTimeout(POLL_MS);
+    log.info('news');
+    while (!has('news')) await setTimeout(POLL_MS);
+    await log.close();
+  });
+
   test('rotates by size and keeps as many as it is told, older runs included', async () => {
     const folder = join(directory, 'rotating');
     const config = { ...BASE, file: join(folder, 'sluice.log'), maxSizeBytes: 4_096, maxFiles: 2 };

@@ -2,6 +2,7 @@
 import type { Transport } from '../../src/interfaces/transport.ts';
 import { QuicTransport, type QuicTransportOptions } from '../quic.ts';
 import { TlsTransport } from '../tls.ts';
+import { WebSocketTransport } from '../websocket.ts';
 import { WebTransportTransport } from '../webtransport.ts';
 import type { EngineSpec } from './messages.ts';
 
@@ -21,9 +22,16 @@ export function openEngineDoor(
   spec: Omit<EngineSpec, 'ids'>,
   parts: Pick<QuicTransportOptions, 'doorkeeper' | 'onError' | 'log' | 'clock'>,
 ): EngineDoor {
-  const { url, tls, origins, engine, streamTimeoutMs, dataStreamsMax } = spec;
-  if (url.startsWith('mqtts:')) return new TlsTransport({ url, tls, ...parts });
-  return url.startsWith('quic:')
-    ? new QuicTransport({ url, tls, dataStreamsMax, ...parts })
-    : new WebTransportTransport({ url, tls, origins, engine, streamTimeoutMs, ...parts });
+  const { url, tls, origins, engine, streamTimeoutMs, dataStreamsMax, frameBytesMax, strangerBytesMax } =
+    spec;
+  switch (url.slice(0, url.indexOf(':'))) {
+    case 'mqtts':
+      return new TlsTransport({ url, tls, ...parts });
+    case 'wss':
+      return new WebSocketTransport({ url, tls, origins, frameBytesMax, strangerBytesMax, ...parts });
+    case 'quic':
+      return new QuicTransport({ url, tls, dataStreamsMax, ...parts });
+    default:
+      return new WebTransportTransport({ url, tls, origins, engine, streamTimeoutMs, ...parts });
+  }
 }

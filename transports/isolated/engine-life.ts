@@ -31,7 +31,8 @@ interface Caller {
   isGone: boolean;
 }
 
-export interface EngineLifeOptions extends Pick<EngineProcessOptions, 'memoryMaxBytes' | 'times' | 'entry'> {
+export interface EngineLifeOptions
+  extends Pick<EngineProcessOptions, 'memoryMaxBytes' | 'heapMegabytesMax' | 'times' | 'entry'> {
   readonly spec: EngineSpec;
   /** The listener's URL as configured. */
   readonly door: string;
@@ -58,7 +59,7 @@ export class EngineLife implements WireHost {
   #isClosing = false;
 
   constructor(options: EngineLifeOptions) {
-    const { memoryMaxBytes, times, entry, spec } = options;
+    const { memoryMaxBytes, heapMegabytesMax, times, entry, spec } = options;
     this.#options = options;
     this.onError = options.onError;
     this.#process = new EngineProcess({
@@ -68,6 +69,7 @@ export class EngineLife implements WireHost {
         drained: () => this.#drained(),
       },
       memoryMaxBytes,
+      heapMegabytesMax,
       times,
       entry,
       onGone: (end) => this.#gone(end),

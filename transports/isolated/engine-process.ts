@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { Socket } from 'node:net';
+import { getPriority, setPriority } from 'node:os';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { FRAME, Link, type LinkEvents } from './link.ts';
@@ -11,8 +12,8 @@ export const LINK_FD = 3;
 
 /** Of what it says on its standard error before it dies: the beginning explains a crash, the end shows where it was. */
 const LAST_WORDS_CHARACTERS_MAX = 2_000;
-/** Of V8's memory. What engines allocate is not in it, and is bounded by `memoryMaxBytes`. */
-const HEAP_MEGABYTES_MAX = 512;
+/** Nice value, on top of the broker's: whatever strangers make it compute waits behind what clients who are logged in want of the broker. */
+const NICENESS = 5;
 const PING_MS = 1_000;
 /** A busy machine may keep a process waiting; a handshake storm fills a second or two. */
 const PINGS_UNANSWERED_MAX = 10;
@@ -30,6 +31,8 @@ export interface EngineProcessOptions {
   readonly events: Pick<LinkEvents, 'data' | 'frame' | 'drained'>;
   /** Resident memory beyond which it is killed. */
   readonly memoryMaxBytes: number;
+  /** Of V8's memory; undefined: what V8 thinks right for the machine. */
+  readonly heapMegabytesMax?: number | undefined;
   readonly times?: Partial<ProcessTimes> | undefined;
   /** Called once: it is gone, and what it sent was heard. */
   readonly onGone: (end: EngineEnd) => void;
@@ -62,9 +65,9 @@ export class EngineProcess {
   #lastWords: string;
 
   constructor(options: EngineProcessOptions) {
-    const { events, memoryMaxBytes, times, entry = defaultEntry(), onGone } = options;
+    const { events, memoryMaxBytes, heapMegabytesMax, times, entry = defaultEntry(), onGone } = options;
     const { pingMs = PING_MS, pingsUnansweredMax = PINGS_UNANSWERED_MAX } = times ?? {};
-    const child = spawn(process.execPath, [...nodeFlags(), fileURLToPath(entry)], {
+    const child = spawn(process.execPath, [...nodeFlags(heapMegabytesMax), fileURLToPath(entry)], {
       // A pair of sockets that are nobody else's, so that there is nothing to find, guess or clear away.
       stdio: ['ignore', 'ignore', 'pipe', 'overlapped'],
       env: environment(),
@@ -73,6 +76,7 @@ export class EngineProcess {
     });
     this.pid = child.pid;
     beFirstToGo(child.pid);
+    beSecondToRun(child.pid);
     this.memoryBytes = 0;
     this.#child = child;
     this.#memoryMaxBytes = memoryMaxBytes;
@@ -155,6 +159,15 @@ function beFirstToGo(pid: number | undefined): void {
   }
 }
 
+/** On a machine that is busy. */
+function beSecondToRun(pid: number | undefined): void {
+  try {
+    if (pid !== undefined) setPriority(pid, Math.min(getPriority() + NICENESS, 19));
+  } catch {
+    // It is gone already, and that is told elsewhere.
+  }
+}
+
 function shorten(text: string): string {
   const half = LAST_WORDS_CHARACTERS_MAX / 2;
   return text.length <= LAST_WORDS_CHARACTERS_MAX ? text : `${text.slice(0, half)}${text.slice(-half)}`;
@@ -169,10 +182,10 @@ function defaultEntry(): URL {
  * What was loaded into the broker by flag goes into the process, too; the rest is its own. Node's permissions keep its JavaScript from writing files and
  * from starting anything; they do not hold what is native.
  */
-function nodeFlags(): string[] {
+function nodeFlags(heapMegabytesMax: number | undefined): string[] {
   const flags = ['--permission', '--allow-fs-read=*', '--allow-addons', '--disable-warning=PERM0001'];
   if (process.allowedNodeEnvironmentFlags.has('--allow-net')) flags.push('--allow-net');
-  flags.push(`--max-old-space-size=${HEAP_MEGABYTES_MAX}`);
+  if (heapMegabytesMax !== undefined) flags.push(`--max-old-space-size=${heapMegabytesMax}`);
   const { execArgv } = process;
   execArgv.forEach((flag, at) => {
     const [name] = flag.split('=', 1);

@@ -18,6 +18,8 @@ export interface EngineSpec {
   readonly engine?: EngineChoice | undefined;
   readonly streamTimeoutMs?: number | undefined;
   readonly dataStreamsMax?: number | undefined;
+  readonly frameBytesMax?: number | undefined;
+  readonly strangerBytesMax?: number | undefined;
   /** To be given up for this when the port is bound; null: it stays who it is. */
   readonly ids: Ids | null;
 }
