@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import type { Authenticator, Verdict } from '../../src/interfaces/auth.ts';
 import { startBroker } from '../support/broker.ts';
 import { connect, pingreq, publish } from '../support/packets.ts';
+import { RecordedLog } from '../support/recorded-log.ts';
 import { settle } from '../support/test-client.ts';
 import { SteppedStore } from './stepped-store.ts';
 
@@ -35,6 +36,22 @@ test('a CONNECT behind a refused one is not looked at', async (t) => {
   assert.equal(attempts, 1);
   assert.equal(broker.broker.statistics.connected, 0);
   assert.equal(broker.broker.sessions.size, 0);
+});
+
+test('a refused login is one line in the log, and anything else that is refused is another', async (t) => {
+  const log = new RecordedLog();
+  const broker = await startBroker(t, { authenticator: LATER, log });
+  const guesser = broker.client();
+  guesser.send(connect({ clientId: 'a', username: 'bad' }));
+  await guesser.expectRefused(0x86);
+  const nobody = broker.client();
+  nobody.send(connect({ clientId: 'x'.repeat(2_000), username: 'good' }));
+  await nobody.expectRefused(0x85);
+  assert.deepEqual(
+    log.lines.filter(({ level }) => level !== 'debug').map(({ event }) => event),
+    ['auth.failed', 'client.refused'],
+  );
+  assert.equal(broker.broker.statistics.connectionsRefused, 2);
 });
 
 test('packets behind a CONNECT that waits for verdict and store are not looked at before CONNACK [MQTT-3.2.0-1]', async (t) => {
