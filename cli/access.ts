@@ -28,6 +28,7 @@ export class Access {
   readonly #hasher = new PasswordHasher();
   readonly #log: Log;
   readonly #ticketEndpoint: TicketEndpoint | null;
+  #onRevoked: () => void = () => {};
 
   /** Reads the files. Throws ConfigError, with the line, when one cannot be used. */
   constructor(config: AccessConfig, log: Log, clock: Clock) {
@@ -37,12 +38,20 @@ export class Access {
     const guards = new Guards(config, { files, log, clock });
     const placeOf = guards.placeOf.bind(guards);
     this.authenticator = guards.before(
-      openLogins(config, { files, hasher: this.#hasher, log, clock, placeOf }),
+      openLogins(config, {
+        ...{ files, hasher: this.#hasher, log, clock, placeOf },
+        onReplaced: () => this.#onRevoked(),
+      }),
     );
     this.bans = guards.bans;
     this.authorizer = new GrantsAuthorizer(openRules(config, files, log));
     this.#ticketEndpoint = openTicketEndpoint(config.auth, { files, log, clock });
     files.start();
+  }
+
+  /** @param task called when credentials may have been revoked: connections that logged in with one that is should end */
+  onRevoked(task: () => void): void {
+    this.#onRevoked = task;
   }
 
   /** Opens what makes tickets, where that is asked for. Rejects with ConfigError when its port cannot be had. */

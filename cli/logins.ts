@@ -38,6 +38,8 @@ export interface LoginParts {
   readonly clock: Clock;
   /** Whose turn an attempt takes where it has to wait for a hash, and before whom. */
   readonly placeOf: (attempt: Attempt) => HashPlace;
+  /** A file of users or of ticket keys was replaced: credentials may be revoked now. */
+  readonly onReplaced: () => void;
 }
 
 /** Reads the files of one key of `auth.jwt`. */
@@ -127,7 +129,10 @@ class Logins {
   #openUsers(path: string, onChange: (users: PasswordUsers) => void): PasswordUsers {
     const describe = (users: PasswordUsers) => ({ users: users.size });
     const read = (file: string) => readPasswordFile(file, fileModes(this.#auth));
-    return this.#parts.files.open({ name: 'passwords', path, read, describe }, onChange);
+    return this.#parts.files.open({ name: 'passwords', path, read, describe }, (users) => {
+      onChange(users);
+      this.#parts.onReplaced();
+    });
   }
 
   #makePassword(path: string): Authenticator {
@@ -151,11 +156,14 @@ class Logins {
   }
 
   #makeTicket(path: string): Authenticator {
-    const { clock, files } = this.#parts;
+    const { clock, files, onReplaced } = this.#parts;
     const { secondsMax } = this.#auth.tickets;
     const read = (file: string) => readTicketKeys(file, fileModes(this.#auth));
     const tickets = new TicketAuthenticator({
-      keys: files.open({ name: 'ticket_keys', path, read }, (keys) => tickets.replaceKeys(keys)),
+      keys: files.open({ name: 'ticket_keys', path, read }, (keys) => {
+        tickets.replaceKeys(keys);
+        onReplaced();
+      }),
       clock,
       secondsMax,
       onRefused: (problem, attempt) => this.#refused('ticket', problem, attempt),

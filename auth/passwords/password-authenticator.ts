@@ -1,6 +1,7 @@
 /** Lets clients in by user name and password, and tells nobody which of the two was wrong. */
 import { hash, randomBytes } from 'node:crypto';
 import type { Attempt, Authenticator, Verdict } from '../../src/interfaces/auth.ts';
+import { RevocableCredentials } from '../revocable.ts';
 import { type HashPlace, HashQueue } from './hash-queue.ts';
 import type { PasswordUsers } from './password-file.ts';
 import {
@@ -42,6 +43,7 @@ export class PasswordAuthenticator implements Authenticator {
   readonly #onRehashWanted: (username: string) => void;
   readonly #decoyKey = randomBytes(32).toString('hex');
   readonly #rehashTold = new Set<string>();
+  readonly #credentials = new RevocableCredentials();
   #users: PasswordUsers;
   #decoys: readonly StoredHash[];
 
@@ -55,9 +57,10 @@ export class PasswordAuthenticator implements Authenticator {
     this.#decoys = decoysFor(options.users);
   }
 
-  /** Takes another set of users from now on. A check under way counts only if the user's line stayed the same. */
+  /** Takes another set of users from now on. A check under way counts, and a login lasts, only if the user's line stayed the same. */
   replaceUsers(users: PasswordUsers): void {
     this.#users = users;
+    this.#credentials.review((name) => users.get(name)?.text);
     this.#decoys = decoysFor(users);
     this.#rehashTold.clear();
   }
@@ -87,7 +90,7 @@ export class PasswordAuthenticator implements Authenticator {
       this.#rehashTold.add(username);
       this.#onRehashWanted(username);
     }
-    return { ok: true, username };
+    return { ok: true, username, credential: this.#credentials.of(username, known.text) };
   }
 
   /**

@@ -9,6 +9,7 @@ import type {
   Verdict,
 } from '../../src/interfaces/auth.ts';
 import type { PasswordUsers } from '../passwords/password-file.ts';
+import { RevocableCredentials } from '../revocable.ts';
 import { prepareText, SCRAM_ITERATIONS_NOW, SCRAM_SALT_BYTES_NOW, type ScramHash } from './scram-hash.ts';
 import { type ClientFirst, parseClientFinal, parseClientFirst } from './scram-message.ts';
 
@@ -37,6 +38,7 @@ const NOT_FOUND: Verdict = Object.freeze({ ok: false, reason: 'unknown-user' });
 export class ScramAuthenticator implements Authenticator {
   /** Our part of the next login's nonce. */
   readonly nonce: () => string;
+  readonly #credentials = new RevocableCredentials();
   #decoyKey: Buffer;
   #users: PasswordUsers;
   /** Cost and salt length of each SCRAM user. */
@@ -49,9 +51,10 @@ export class ScramAuthenticator implements Authenticator {
     this.#shapes = shapesOf(users);
   }
 
-  /** Takes another set of users from now on. An exchange under way counts only if the user's line stayed the same. */
+  /** Takes another set of users from now on. An exchange under way counts, and a login lasts, only if the user's line stayed the same. */
   replaceUsers(users: PasswordUsers): void {
     this.#users = users;
+    this.#credentials.review((name) => users.get(name)?.text);
     this.#decoyKey = decoyKeyOf(users);
     this.#shapes = shapesOf(users);
   }
@@ -69,6 +72,11 @@ export class ScramAuthenticator implements Authenticator {
   find(username: string): ScramHash | undefined {
     const stored = this.#users.get(username);
     return stored?.scheme === 'scram-sha-256' ? stored : undefined;
+  }
+
+  /** The verdict for who has proved to be this user. */
+  accept(username: string, { text }: ScramHash): Verdict {
+    return { ok: true, username, credential: this.#credentials.of(username, text) };
   }
 
   /** What the server says of a user that is not there: a keyed hash of the name picks whose cost, as it makes his salt. */
@@ -137,11 +145,12 @@ class ScramExchange implements Exchange {
     const clientKey = final.proof.map((byte, i) => byte ^ signature[i]);
     const fits = timingSafeEqual(createHash('sha256').update(clientKey).digest(), credential.digest);
     const serverSignature = createHmac('sha256', credential.serverKey).update(signed).digest('base64');
-    const isHe = stored !== undefined && this.#authenticator.find(username)?.text === stored.text;
-    if (!fits || !isHe || (this.#claimed !== null && this.#claimed !== username)) {
+    const isHe = this.#authenticator.find(username)?.text === stored?.text;
+    if (!fits || !isHe || stored === undefined || (this.#claimed !== null && this.#claimed !== username)) {
       return this.#refuse('bad-credentials');
     }
-    return { kind: 'end', verdict: { ok: true, username }, data: Buffer.from(`v=${serverSignature}`) };
+    const verdict = this.#authenticator.accept(username, stored);
+    return { kind: 'end', verdict, data: Buffer.from(`v=${serverSignature}`) };
   }
 
   #refuse(reason: RefusalReason): Step {

@@ -4,6 +4,7 @@ import type { Attempt, Authenticator, Verdict } from '../../src/interfaces/auth.
 import type { Clock } from '../../src/interfaces/clock.ts';
 import { GrantsError, grantsFrom } from '../grants.ts';
 import { readToken } from '../jwt/jwt-token.ts';
+import { RevocableCredentials } from '../revocable.ts';
 import { TICKET_TYPE, type Ticket, verifyTicket } from './ticket.ts';
 import type { TicketKeys } from './ticket-key.ts';
 
@@ -25,6 +26,7 @@ const REFUSED: Verdict = Object.freeze({ ok: false, reason: 'bad-credentials' })
  */
 export class TicketAuthenticator implements Authenticator {
   readonly #options: TicketOptions;
+  readonly #credentials = new RevocableCredentials();
   #keys: TicketKeys;
 
   constructor(options: TicketOptions) {
@@ -32,9 +34,10 @@ export class TicketAuthenticator implements Authenticator {
     this.#keys = options.keys;
   }
 
-  /** Takes other keys from now on. */
+  /** Takes other keys from now on. Who came by one that is gone has to go as well. */
   replaceKeys(keys: TicketKeys): void {
     this.#keys = keys;
+    this.#credentials.review((name) => keys.find(({ id }) => id === name)?.id);
   }
 
   authenticate(attempt: Attempt): Verdict | Promise<Verdict> {
@@ -69,8 +72,9 @@ export class TicketAuthenticator implements Authenticator {
 
   #accept(ticket: Ticket, { clientId }: Attempt): Verdict {
     const { clock } = this.#options;
-    const { user, publish, subscribe, endsAt } = ticket;
+    const { user, publish, subscribe, endsAt, keyId } = ticket;
     const grants = grantsFrom(publish, subscribe, { username: user, clientId });
-    return { ok: true, username: user, grants, endsAtMs: clock.now() + endsAt * 1_000 - clock.wallNow() };
+    const endsAtMs = clock.now() + endsAt * 1_000 - clock.wallNow();
+    return { ok: true, username: user, grants, endsAtMs, credential: this.#credentials.of(keyId, keyId) };
   }
 }

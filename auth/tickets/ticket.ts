@@ -9,7 +9,7 @@ import { jwtVerify } from 'jose/jwt/verify';
 import { ConfigError } from '../../src/errors.ts';
 import { GRANT_FILTERS_MAX, problemWithGrant } from '../grants.ts';
 import { isUserName, TOKEN_BYTES_MAX } from '../jwt/jwt-token.ts';
-import type { TicketKeys } from './ticket-key.ts';
+import type { TicketKey, TicketKeys } from './ticket-key.ts';
 
 export { makeTicketKeyFile, readTicketKeys, type TicketKey, type TicketKeys } from './ticket-key.ts';
 
@@ -51,6 +51,8 @@ export interface Ticket {
   /** Seconds since 1970. */
   readonly issuedAt: number;
   readonly endsAt: number;
+  /** Of the key that signed it. */
+  readonly keyId: string;
 }
 
 /**
@@ -83,21 +85,18 @@ export async function mintTicket(options: MintOptions): Promise<string> {
  * @throws an error of jose
  */
 export async function verifyTicket(text: string, keys: TicketKeys, nowMs: number): Promise<Ticket> {
-  const { payload } = await jwtVerify(
-    text,
-    ({ kid }) => (keys.find(({ id }) => id === kid) ?? keys[0]).secret,
-    {
-      algorithms: [ALGORITHM],
-      typ: TICKET_TYPE,
-      currentDate: new Date(nowMs),
-      requiredClaims: ['sub', 'iat', 'exp', 'origin', 'acl'],
-    },
-  );
-  return readClaims(payload);
+  const keyOf = (kid: string | undefined): TicketKey => keys.find(({ id }) => id === kid) ?? keys[0];
+  const { payload, protectedHeader } = await jwtVerify(text, ({ kid }) => keyOf(kid).secret, {
+    algorithms: [ALGORITHM],
+    typ: TICKET_TYPE,
+    currentDate: new Date(nowMs),
+    requiredClaims: ['sub', 'iat', 'exp', 'origin', 'acl'],
+  });
+  return { ...readClaims(payload), keyId: keyOf(protectedHeader.kid).id };
 }
 
 /** What `mintTicket` wrote: the signature says that it did. */
-function readClaims({ sub, iat, exp, origin, cid, acl }: JWTPayload): Ticket {
+function readClaims({ sub, iat, exp, origin, cid, acl }: JWTPayload): Omit<Ticket, 'keyId'> {
   const { pub: publish = [], sub: subscribe = [] } = acl as { pub?: unknown; sub?: unknown };
   return {
     user: sub!,

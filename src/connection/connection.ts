@@ -7,6 +7,7 @@ import { ProtocolError } from '../errors.ts';
 import type { EnhancedAuthentication } from '../handlers/authenticate.ts';
 import { dispatchPacket } from '../handlers/dispatch.ts';
 import { extendRun } from '../handlers/extend-run.ts';
+import type { Credential } from '../interfaces/auth.ts';
 import type { Wire, WireEvents } from '../interfaces/transport.ts';
 import {
   DEFERRED_PACKETS_MAX,
@@ -61,6 +62,8 @@ export class Connection extends PacketStream implements WireEvents, Receiver {
   endedAtMs = 0;
   /** Monotonic milliseconds at which its credential ends; 0: never. */
   loginEndsAtMs = 0;
+  /** What it logged in with, where that can be taken back. */
+  credential: Credential | null = null;
   /** The client's Maximum Packet Size in bytes. */
   packetBytesMax = UNLIMITED_BYTES;
   /** The client wants reason strings and user properties (Request Problem Information). */

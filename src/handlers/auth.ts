@@ -59,6 +59,7 @@ function conclude(connection: Connection, enhanced: EnhancedAuthentication, verd
   }
   broker.identify(session, { ...session.identity, grants: verdict.grants ?? null });
   connection.loginEndsAtMs = verdict.endsAtMs ?? 0;
+  connection.credential = verdict.credential ?? null;
   broker.log.info('auth.renewed', connection.logFields);
   enhanced.send(ReasonCode.SUCCESS);
 }

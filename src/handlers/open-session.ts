@@ -16,7 +16,7 @@ export function openSession(
   connection: Connection,
   packet: ConnectPacket,
   assigned: boolean,
-  { grants = null, endsAtMs = 0 }: Accepted,
+  { grants = null, endsAtMs = 0, credential = null }: Accepted,
 ): void {
   const { broker } = connection;
   const { sessions } = broker;
@@ -55,6 +55,7 @@ export function openSession(
   sessions.store(session);
   connection.session = session;
   connection.loginEndsAtMs = endsAtMs;
+  connection.credential = credential;
   session.receiver = connection;
   connection.state = 'connected';
   connection.inboundBefore = session.inboundCount;

@@ -37,6 +37,13 @@ export interface Accepted {
   readonly grants?: Grants | null;
   /** Monotonic milliseconds (Clock.now) at which the login is over and the client disconnected; without it: never. */
   readonly endsAtMs?: number;
+  /** What the client showed, where that can be taken back. */
+  readonly credential?: Credential | null;
+}
+
+export interface Credential {
+  /** True once it is gone or another: whoever logged in with it has to go. */
+  readonly isRevoked: boolean;
 }
 
 export interface Refused {

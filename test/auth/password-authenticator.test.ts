@@ -148,6 +148,29 @@ describe('The password authenticator', () => {
     assert.deepEqual(told, ['sha512', 'sha512']);
   });
 
+  it('revokes what a user logged in with when his line is gone or another, for all who did, and not before', async () => {
+    const cases: [PasswordUsers, boolean][] = [
+      [new Map(), true],
+      [new Map([['sha512', fileOf('pbkdf2-sha512').get('pbkdf2-sha512')!]]), true],
+      [fileOf('sha512', 'argon2id'), false],
+    ];
+    for (const [later, isRevoked] of cases) {
+      const one = new PasswordAuthenticator({
+        users: fileOf('sha512'),
+        allowAnonymous: false,
+        hasher: recorder(true),
+      });
+      const logIn = () => one.authenticate(attempt({ username: 'sha512', password }));
+      const verdicts = [await logIn(), await logIn()];
+      one.replaceUsers(fileOf('sha512'));
+      verdicts.push(await logIn());
+      const revoked = () => verdicts.map((each) => each.ok && each.credential!.isRevoked);
+      assert.deepEqual(revoked(), [false, false, false]);
+      one.replaceUsers(later);
+      assert.deepEqual(revoked(), [isRevoked, isRevoked, isRevoked]);
+    }
+  });
+
   it('refuses a user who was removed or changed while the hash was computed, and not one whose line stayed', async () => {
     const cases: [PasswordUsers, boolean][] = [
       [new Map(), false],

@@ -10,7 +10,7 @@ import {
 } from '../../auth/passwords/password-hash.ts';
 import { SCRAM_MESSAGE_BYTES_MAX, ScramAuthenticator, type ScramOptions } from '../../auth/scram/scram.ts';
 import { hashScram } from '../../auth/scram/scram-hash.ts';
-import type { Attempt, Exchange, Step } from '../../src/interfaces/auth.ts';
+import type { Attempt, Exchange, Step, Verdict } from '../../src/interfaces/auth.ts';
 import { attempt, authenticatorContract } from '../contract/authenticator.ts';
 import hashes from '../data/hashes.json' with { type: 'json' };
 import { ScramClient } from '../support/scram-client.ts';
@@ -47,6 +47,8 @@ function refusedAs(step: Step, reason: string): void {
   assert.deepEqual(step, { kind: 'end', verdict: { ok: false, reason }, data: null });
 }
 
+const accepted = (username: string): Verdict => ({ ok: true, username, credential: { isRevoked: false } });
+
 /** A whole login of a client of its own. */
 function login(exchange: Exchange, username: string, password: string, header = 'n,,'): Step {
   const client = new ScramClient({ username, password, header });
@@ -64,7 +66,7 @@ describe('SCRAM-SHA-256', () => {
     assert.equal(first.kind, 'continue');
     assert.equal(textOf(first), RFC.serverFirst);
     const last = say(exchange, RFC.clientFinal);
-    assert.deepEqual(last.kind === 'end' && last.verdict, { ok: true, username: 'user' });
+    assert.deepEqual(last.kind === 'end' && last.verdict, accepted('user'));
     assert.equal(textOf(last), RFC.serverFinal);
   });
 
@@ -99,7 +101,7 @@ describe('SCRAM-SHA-256', () => {
     for (const [name, sent, password, typed] of cases) {
       const users = fileOf({ [name]: await hashScram(Buffer.from(password), undefined, 4096) });
       const step = login(begin({ users }), sent, typed);
-      assert.deepEqual(step.kind === 'end' && step.verdict, { ok: true, username: name }, sent);
+      assert.deepEqual(step.kind === 'end' && step.verdict, accepted(name), sent);
     }
   });
 
@@ -178,6 +180,22 @@ describe('SCRAM-SHA-256', () => {
       one.replaceUsers(later);
       const step = say(exchange, RFC.clientFinal);
       assert.equal(step.kind === 'end' && step.verdict.ok, ok);
+    }
+  });
+
+  it('revokes what a user logged in with when his line is gone or another, and not before', () => {
+    const other = fileOf().get('user')!;
+    const cases: [PasswordUsers, boolean][] = [
+      [new Map(), true],
+      [new Map([['user', { ...other, text: 'another' }]]), true],
+      [fileOf({ user: RFC.line, second: RFC.line }), false],
+    ];
+    for (const [later, isRevoked] of cases) {
+      const one = new ScramAuthenticator({ users: fileOf() });
+      const step = login(one.exchange('SCRAM-SHA-256', attempt())!, 'user', 'pencil');
+      assert.ok(step.kind === 'end' && step.verdict.ok);
+      one.replaceUsers(later);
+      assert.equal(step.verdict.credential!.isRevoked, isRevoked);
     }
   });
 

@@ -425,7 +425,8 @@ describe('The login throttle before the hash queue', () => {
     guess(500);
     const before = hashed.length;
     const verdict = await authenticator.authenticate(from('192.0.2.1', RIGHT));
-    assert.deepEqual(verdict, { ok: true, username: 'alice' });
+    assert.ok(verdict.ok);
+    assert.equal(verdict.username, 'alice');
     assert.ok(hashed.length - before <= 3, `${hashed.length - before} hashes went before`);
     await Promise.all(guesses);
   });

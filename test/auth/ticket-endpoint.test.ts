@@ -86,6 +86,7 @@ describe('The service that makes tickets', () => {
       subscribe: ['plant/#'],
       issuedAt: clock.wallNow() / 1_000,
       endsAt: clock.wallNow() / 1_000 + 60,
+      keyId: keys[0].id,
     });
     assert.deepEqual(told, ['dash https://dash.example.org 60']);
   });

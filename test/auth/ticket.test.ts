@@ -72,6 +72,7 @@ const ACCEPTED: Verdict = {
   username: 'dash',
   grants: { publish: ['plant/page-1/ack'], subscribe: ['plant/#'] },
   endsAtMs: clock.now() + 300_000,
+  credential: { isRevoked: false },
 };
 const REFUSED: Verdict = { ok: false, reason: 'bad-credentials' };
 const UNKNOWN: Verdict = { ok: false, reason: 'unknown-user' };
@@ -180,8 +181,13 @@ describe('A ticket', () => {
     const both = readTicketKeys(keyFile(`${newText}${keyText}`));
     tickets.replaceKeys(both);
     assert.deepEqual(await ask(from(old)), ACCEPTED);
-    assert.deepEqual(await ask(from(await mint({ keys: both }))), ACCEPTED);
+    const [byOld, byNew] = [await ask(from(old)), await ask(from(await mint({ keys: both })))];
+    assert.deepEqual([byOld, byNew], [ACCEPTED, ACCEPTED]);
     tickets.replaceKeys(readTicketKeys(keyFile(newText)));
+    assert.deepEqual(
+      [byOld, byNew].map((verdict) => verdict.ok && verdict.credential?.isRevoked),
+      [true, false],
+    );
     assert.deepEqual(await ask(from(old)), REFUSED);
     assert.deepEqual(await ask(from(await mint({ keys: both }))), ACCEPTED);
   });
