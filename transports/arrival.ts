@@ -10,6 +10,7 @@ import { type ProxySource, readProxyHeader } from './proxy/proxy-header.ts';
 import { plainAddress } from './socket-server.ts';
 import { abortSocket } from './socket-wire.ts';
 import { awaitFirstBytes } from './tls/first-bytes.ts';
+import { HandshakeTurns } from './tls/handshake-turns.ts';
 
 /** What every door can be told of those who arrive. */
 export interface ArrivalOptions {
@@ -237,18 +238,22 @@ export class Arrival {
  */
 export function guard(server: Server, arrivals: Arrivals, handshakeTimeoutMs: number): void {
   const inner = server.listeners('connection');
+  const turns = new HandshakeTurns();
   server.removeAllListeners('connection');
   server.on('connection', (socket: Socket) => {
     arrivals.admit(socket, plainAddress(socket.remoteAddress), () => {
       const enter = (): void => {
         for (const listener of inner) listener.call(server, socket);
       };
-      if (handshakeTimeoutMs === 0) enter();
-      else
-        awaitFirstBytes(socket, handshakeTimeoutMs, (error) => {
-          if (error === undefined) enter();
-          else arrivals.handshakeFailed(error, socket);
-        });
+      if (handshakeTimeoutMs === 0) {
+        enter();
+        return;
+      }
+      const failed = (error: Error): void => arrivals.handshakeFailed(error, socket);
+      awaitFirstBytes(socket, handshakeTimeoutMs, (error) => {
+        if (error === undefined) turns.wait(socket, enter, failed);
+        else failed(error);
+      });
     });
   });
 }
