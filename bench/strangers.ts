@@ -12,8 +12,10 @@ import type { Kind } from './stranger.ts';
 /** What an ordinary fleet sends; at full speed the queue of the generator itself would be what is measured. */
 const MESSAGES_PER_SECOND = 2_000;
 const LOAD = ['--qos', '1', '--pubs', '10', '--pwin', '10', '--rate', String(MESSAGES_PER_SECOND)];
-/** Before anything is measured: so that the budget of strangers is full. */
+/** Before anything is measured: so that the budget of strangers is full, or as many give up each second as come. */
 const LEAD_SECONDS = 2;
+/** Handshakes are given ten seconds. */
+const HANDSHAKE_LEAD_SECONDS = 11;
 
 const TCP = 'mqtt://127.0.0.1:0';
 const TLS = 'mqtts://127.0.0.1:0';
@@ -26,14 +28,17 @@ interface Attack {
   readonly kind: Kind;
   readonly door: string;
   readonly connectsPerSecond: number;
+  readonly leadSeconds?: number;
 }
+
+const HELLO = { kind: 'hello', connectsPerSecond: 100, leadSeconds: HANDSHAKE_LEAD_SECONDS } as const;
 
 const ATTACKS: readonly Attack[] = [
   { title: 'sockets that say nothing', kind: 'silent', door: TCP, connectsPerSecond: 1_000 },
   { title: 'CONNECT at a byte a second', kind: 'slow', door: TCP, connectsPerSecond: 1_000 },
   { title: 'garbage', kind: 'garbage', door: TCP, connectsPerSecond: 1_000 },
-  { title: 'TLS handshakes left half open', kind: 'hello', door: TLS, connectsPerSecond: 100 },
-  { title: 'the same, at a door of its own process', kind: 'hello', door: APART, connectsPerSecond: 100 },
+  { ...HELLO, title: 'TLS handshakes left half open', door: TLS },
+  { ...HELLO, title: 'the same, at a door of its own process', door: APART },
   { title: 'wrong passwords', kind: 'guess', door: TCP, connectsPerSecond: 500 },
 ];
 
@@ -89,7 +94,7 @@ export async function measureStrangers(
         await stopOther();
         const stop = await begin(broker, attack);
         beside.push(await measure());
-        connects += ((await stop()) * seconds) / (seconds + LEAD_SECONDS);
+        connects += ((await stop()) * seconds) / (seconds + (attack.leadSeconds ?? LEAD_SECONDS));
       }
       runs.push({
         attack: attack.title,
@@ -140,7 +145,7 @@ async function begin(broker: RunningBroker, attack: Attack): Promise<() => Promi
     output += text;
   });
   const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
-  await new Promise((resolve) => setTimeout(resolve, LEAD_SECONDS * 1_000));
+  await new Promise((resolve) => setTimeout(resolve, (attack.leadSeconds ?? LEAD_SECONDS) * 1_000));
   return async () => {
     child.stdin.end();
     await ended;
