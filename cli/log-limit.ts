@@ -7,6 +7,8 @@ type Level = 'debug' | 'info' | 'warn' | 'error';
 const WINDOW_MS = 1_000;
 /** Lines of one event from one address in a window. */
 const LINES_PER_WINDOW_MAX = 100;
+/** Of these events from all addresses together: strangers cause them at will, and a crowd of them comes from as many addresses. */
+const LINES_OF_ALL_MAX: ReadonlyMap<string, number> = new Map([['connection.failed', 20]]);
 /** Causes remembered at once; beyond it those of one event share a count. */
 const CAUSES_MAX = 10_000;
 
@@ -15,11 +17,12 @@ interface Cause {
   event: string;
   address: string;
   startedAt: number;
+  readonly linesMax: number;
   lines: number;
   suppressed: number;
 }
 
-/** Passes on at most 100 lines a second for each pair of event and address, then one line with the number left out. */
+/** Passes on at most 100 lines a second for each pair of event and address, of some events fewer, then one line with the number left out. */
 export class LimitedLog implements Log {
   readonly #inner: Log;
   readonly #clock: Clock;
@@ -62,7 +65,7 @@ export class LimitedLog implements Log {
       cause.startedAt = this.#clock.now();
       cause.lines = 0;
     }
-    if (cause.lines >= LINES_PER_WINDOW_MAX) {
+    if (cause.lines >= cause.linesMax) {
       cause.suppressed++;
       return;
     }
@@ -72,8 +75,9 @@ export class LimitedLog implements Log {
 
   #causeOf(level: Level, event: string, fields: object | undefined): Cause {
     const given = (fields as { address?: unknown } | undefined)?.address;
+    const linesOfAllMax = LINES_OF_ALL_MAX.get(event);
     // Without the port, or every new connection would have a count of its own.
-    let address = typeof given === 'string' ? withoutPort(given) : '';
+    let address = linesOfAllMax !== undefined ? 'many' : typeof given === 'string' ? withoutPort(given) : '';
     let key = `${event} ${address}`;
     let cause = this.#causes.get(key);
     if (cause === undefined && this.#causes.size >= CAUSES_MAX) {
@@ -82,7 +86,8 @@ export class LimitedLog implements Log {
       cause = this.#causes.get(key);
     }
     if (cause === undefined) {
-      cause = { level, event, address, startedAt: this.#clock.now(), lines: 0, suppressed: 0 };
+      const linesMax = linesOfAllMax ?? LINES_PER_WINDOW_MAX;
+      cause = { level, event, address, startedAt: this.#clock.now(), linesMax, lines: 0, suppressed: 0 };
       this.#causes.set(key, cause);
     }
     return cause;

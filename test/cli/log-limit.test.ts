@@ -58,6 +58,15 @@ describe('repeated log lines', () => {
     assert.equal(inner.lines.length, 102);
   });
 
+  test('of connections that failed are twenty a second, from however many addresses', () => {
+    const { clock, inner, log } = make();
+    for (let i = 0; i < 50; i++) log.info('connection.failed', { address: `10.0.0.${i}:1024` });
+    assert.equal(inner.lines.length, 20);
+    assert.deepEqual(inner.lines[19], ['info', 'connection.failed', { address: '10.0.0.19:1024' }]);
+    clock.advance(1_000);
+    assert.deepEqual(inner.lines[20], ['info', 'connection.failed', { address: 'many', suppressed: 30 }]);
+  });
+
   test('of one address or event leave those of others alone', () => {
     const { inner, log } = make();
     for (let i = 0; i < 150; i++) log.warn('bad.packet', { address: '10.0.0.1' });

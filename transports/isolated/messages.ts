@@ -80,16 +80,24 @@ export function tellError(error: Error, address?: string): ToldError {
 export function errorOf(told: ToldError): Error {
   const { kind, message, where = '', remedy = '', code, reason } = told;
   if (kind === 'error') {
-    return Object.assign(
-      new Error(message),
-      code === undefined ? {} : { code },
-      reason === undefined ? {} : { reason },
-    );
+    const error: Error & { code?: string; reason?: string } = withoutStack(message);
+    if (code !== undefined) error.code = code;
+    if (reason !== undefined) error.reason = reason;
+    return error;
   }
   const problem = message.slice(where.length + 2, -(remedy.length + 2));
   return kind === 'config'
     ? new ConfigError(where, problem, remedy)
     : new DoorUnavailable(where, problem, remedy);
+}
+
+/** Where it was told says nothing of where it was raised, and strangers cause many. */
+function withoutStack(message: string): Error {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  const error = new Error(message);
+  Error.stackTraceLimit = stackTraceLimit;
+  return error;
 }
 
 /** What a frame says. Throws when it is no JSON object. */
