@@ -7,6 +7,8 @@ const HEADER_BYTES = 8;
 const FRAME_BYTES_MAX = 65_536;
 /** Frames are written one behind the other into pieces of memory of this size. */
 const SLAB_BYTES = 65_536;
+/** Pieces that are kept for the next frames when the system has what was in them: large messages would have V8 collect without end. */
+const FREE_SLABS_MAX = 16;
 /** Of what the other process has not taken: nobody writes data beyond it. Frames that are no data are few and small. */
 const UNSENT_BYTES_MAX = 4_194_304;
 /**
@@ -44,6 +46,12 @@ export const FRAME = {
   log: 38,
 } as const;
 
+/** A piece of memory, and its parts that the system has not taken yet. */
+interface Slab {
+  readonly bytes: Buffer;
+  writes: number;
+}
+
 const NONE = Buffer.alloc(0);
 
 /** What comes out of a link. Bytes are lent until the call returns. */
@@ -60,7 +68,11 @@ export class Link {
   readonly #socket: Socket;
   readonly #events: LinkEvents;
   readonly #flush: () => void;
-  #slab: Buffer;
+  readonly #written: () => void;
+  #slab: Slab;
+  /** For each write under way, in order, where its bytes are. */
+  readonly #writing: Slab[];
+  readonly #free: Slab[];
   /** Of the slab: up to here it is on its way, up to there it is written. */
   #sent: number;
   #used: number;
@@ -79,7 +91,10 @@ export class Link {
     this.#socket = socket;
     this.#events = events;
     this.#flush = () => this.flush();
-    this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+    this.#written = () => this.#wrote();
+    this.#slab = newSlab();
+    this.#writing = [];
+    this.#free = [];
     this.#sent = 0;
     this.#used = 0;
     this.#isFlushScheduled = false;
@@ -136,9 +151,11 @@ export class Link {
   flush(): void {
     this.#isFlushScheduled = false;
     if (this.#used === this.#sent || this.#isGone) return;
-    const bytes = this.#slab.subarray(this.#sent, this.#used);
+    const bytes = this.#slab.bytes.subarray(this.#sent, this.#used);
     this.#sent = this.#used;
-    this.#socket.write(bytes);
+    this.#slab.writes++;
+    this.#writing.push(this.#slab);
+    this.#socket.write(bytes, this.#written);
   }
 
   /** Sends what is left, and closes. */
@@ -155,13 +172,14 @@ export class Link {
     if (this.#isGone) return;
     this.#room(HEADER_BYTES);
     const at = this.#used;
-    this.#slab.writeUInt32LE(id, at);
-    this.#slab.writeUInt32LE(payload.length + type * 0x1_00_00_00, at + 4);
+    const { bytes } = this.#slab;
+    bytes.writeUInt32LE(id, at);
+    bytes.writeUInt32LE(payload.length + type * 0x1_00_00_00, at + 4);
     this.#used = at + HEADER_BYTES;
     for (let done = 0; done < payload.length; ) {
       this.#room(1);
       const piece = Math.min(payload.length - done, SLAB_BYTES - this.#used);
-      this.#slab.set(
+      this.#slab.bytes.set(
         done === 0 && piece === payload.length ? payload : payload.subarray(done, done + piece),
         this.#used,
       );
@@ -179,9 +197,17 @@ export class Link {
     const scheduled = this.#isFlushScheduled;
     this.flush();
     this.#isFlushScheduled = scheduled;
-    this.#slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
+    this.#slab = this.#free.pop() ?? newSlab();
     this.#sent = 0;
     this.#used = 0;
+  }
+
+  /** The system has taken the oldest write. */
+  #wrote(): void {
+    const slab = this.#writing.shift();
+    if (slab === undefined) return;
+    slab.writes--;
+    if (slab.writes === 0 && slab !== this.#slab && this.#free.length < FREE_SLABS_MAX) this.#free.push(slab);
   }
 
   #read(chunk: Buffer): void {
@@ -231,4 +257,8 @@ export class Link {
     this.#socket.destroy();
     this.#events.gone(error);
   }
+}
+
+function newSlab(): Slab {
+  return { bytes: Buffer.allocUnsafeSlow(SLAB_BYTES), writes: 0 };
 }
